@@ -1,0 +1,1 @@
+//! A strict, multi-tenant gateway in front of Apache Livy.
