@@ -1,1 +1,9 @@
-//! A strict, multi-tenant gateway in front of Apache Livy.
+//! Livy Gateway: many people who do not trust each other share one Apache Livy.
+//!
+//! The modules in reading order. A module may use those of its own group and of the groups above it
+//! (`tests/layers.rs` fails otherwise); `ARCHITECTURE.md` tells the story of a request through them.
+
+// 1. Vocabulary: pure types, no I/O, no async.
+pub mod clock;
+pub mod denial;
+pub mod livy;

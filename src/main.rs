@@ -1,2 +1,3 @@
-//! The binary.
+//! The `livy-gateway` command.
+
 fn main() {}

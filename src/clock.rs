@@ -1,0 +1,110 @@
+//! The only place that asks the system for the time.
+//!
+//! Everything else is given a [`Clock`], so that a test moves the time instead of waiting for it.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where the time comes from.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The time of day as the time since 1970-01-01T00:00:00Z: for token lifetimes, logs and certificates.
+    fn wall(&self) -> Duration;
+
+    /// The time since some fixed moment of this process, never going back: for limits, ages and deadlines.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The machine's own clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    began: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic side starts at zero now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that may ask the system"
+    )]
+    pub fn new() -> Self {
+        Self {
+            began: Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that may ask the system"
+    )]
+    fn wall(&self) -> Duration {
+        // A machine set before 1970 makes every token expired or not yet valid: it fails closed.
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// A clock that stands still until it is moved. For tests.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall_start: Duration,
+    elapsed_nanos: AtomicU64,
+}
+
+impl ManualClock {
+    /// A clock that shows `wall` (since 1970) until it is advanced.
+    pub fn at(wall: Duration) -> Self {
+        Self {
+            wall_start: wall,
+            elapsed_nanos: AtomicU64::new(0),
+        }
+    }
+
+    /// Moves both sides of the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.elapsed_nanos.fetch_add(nanos, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall(&self) -> Duration {
+        self.wall_start.saturating_add(self.monotonic())
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(self.elapsed_nanos.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manual_clock_moves_only_when_told() {
+        let clock = ManualClock::at(Duration::from_secs(1_000));
+        assert_eq!(clock.wall(), Duration::from_secs(1_000));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(
+            (clock.wall(), clock.monotonic()),
+            (Duration::from_secs(1_005), Duration::from_secs(5))
+        );
+    }
+
+    #[test]
+    fn the_system_clock_knows_that_it_is_past_2020() {
+        assert!(SystemClock::new().wall() > Duration::from_secs(1_577_836_800));
+    }
+}

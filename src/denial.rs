@@ -1,0 +1,555 @@
+//! Why the gateway answered instead of Livy: one enum, and one table that says everything about each variant.
+//!
+//! What a client is told is safe to show and says what to do next. What only the operator may know (an upstream
+//! address, a parser's text, a rule's line) is not in here: it goes to the log where the denial is made.
+//! `docs/denials.md` explains each code; a test holds the two together.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// A refusal. The fields are what its sentence needs, never an internal detail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denial {
+    // The request could not be read in exactly one way.
+    /// The bytes of the request are not HTTP/1.1 as RFC 9112 writes it; the connection ends.
+    BadFraming(&'static str),
+    /// The head took too long to arrive.
+    SlowHead,
+    /// The headers are too many or too long.
+    HeadTooLarge,
+    /// The request target is too long.
+    TargetTooLong,
+    /// The target could be read in two ways.
+    AmbiguousTarget(Cow<'static, str>),
+    /// The method would be replaced behind the gateway's back.
+    MethodOverride(&'static str),
+    /// `Expect` with anything but `100-continue`.
+    UnsupportedExpectation,
+    /// A protocol switch was asked for.
+    UpgradeRefused,
+
+    // The request was read, and is none of Livy's operations.
+    /// No such route; the hint names the nearest one.
+    UnknownOperation(Cow<'static, str>),
+    /// The route exists, the method does not.
+    MethodNotAllowed {
+        /// The methods that exist, as an `Allow` header has them.
+        allow: &'static str,
+    },
+    /// A query parameter that the operation does not have.
+    UnknownParameter {
+        /// The parameter, shortened and escaped.
+        name: String,
+        /// What the operation has.
+        known: &'static [&'static str],
+    },
+    /// A query parameter or identity given twice.
+    RepeatedParameter(String),
+    /// A value that Livy refuses too; the text is Livy's own.
+    InvalidParameter(String),
+    /// A browser sent a write on behalf of another site.
+    CrossOrigin,
+
+    // Who is it?
+    /// No credentials.
+    MissingCredentials,
+    /// Several `Authorization` headers, or one that is none of the known shapes.
+    MalformedCredentials(&'static str),
+    /// Wrong user, password or token; the text never says which.
+    InvalidCredentials,
+    /// A good token whose time is over; said only after its signature was found good.
+    ExpiredToken,
+    /// Too many logins from one address, or too many wait for the hashing threads.
+    TooManyLogins {
+        /// When to try again.
+        retry_after: Duration,
+    },
+
+    // As whom?
+    /// Proved, but mapped to no Livy user.
+    UnmappedIdentity {
+        /// The subject with its source, such as `basic:root`.
+        subject: String,
+    },
+    /// The client asked for another Livy user than its own.
+    ImpersonationRefused {
+        /// Whom it asked for, shortened and escaped.
+        asked: String,
+        /// Whom it may act as.
+        mapped: String,
+    },
+
+    // What is asked?
+    /// No such session. Livy's own words, and nothing else.
+    NotFound {
+        /// The session as the path names it.
+        session: String,
+    },
+    /// The body is larger than allowed.
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The body came too slowly or stopped.
+    SlowBody,
+    /// The body's type or coding is not one that the operation takes.
+    UnsupportedBody(Cow<'static, str>),
+    /// The body is not what the operation takes.
+    InvalidBody(Cow<'static, str>),
+    /// A top-level key that Livy does not have.
+    UnknownField {
+        /// The key, shortened and escaped.
+        field: String,
+        /// The nearest key that exists.
+        nearest: Option<String>,
+    },
+    /// A `conf` key that nobody may set.
+    ConfRefused {
+        /// The key, shortened and escaped.
+        key: String,
+        /// Why not.
+        rule: &'static str,
+    },
+
+    // The gateway cannot now.
+    /// More requests, or more waiting bodies, than the gateway holds.
+    Overloaded,
+    /// The gateway is stopping.
+    Draining,
+    /// A defect of the gateway.
+    Internal,
+
+    // Livy.
+    /// Livy could not be reached, so it surely did not get the request.
+    UpstreamUnreachable,
+    /// Livy did not answer a read in time.
+    UpstreamTimeout,
+    /// Livy's answer to a read broke off.
+    UpstreamLost,
+    /// Livy may have done what was asked; its answer was lost.
+    OutcomeUnknown {
+        /// What to look at before trying again.
+        look: &'static str,
+    },
+    /// Livy refused the gateway's own login.
+    UpstreamLoginFailed {
+        /// Whether the request only reads.
+        read: bool,
+    },
+    /// Livy does not let the gateway act for others.
+    UpstreamNotSuperuser {
+        /// Whether the request only reads.
+        read: bool,
+    },
+    /// Livy answered with a page instead of JSON.
+    UpstreamError {
+        /// Livy's status.
+        status: StatusCode,
+    },
+    /// Livy's answer is not one that Livy gives; nothing of it is passed on.
+    UpstreamUnexpected {
+        /// Whether the request only reads.
+        read: bool,
+    },
+    /// Livy ignores for whom it should act.
+    ImpersonationOff {
+        /// What became of the session that ran as the wrong user.
+        leftover: Leftover,
+    },
+}
+
+/// What became of a session that Livy created as the wrong user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftover {
+    /// None was created: the gateway had noticed before.
+    None,
+    /// It was deleted again.
+    Deleted,
+    /// It could not be deleted; an administrator must.
+    Remains,
+}
+
+/// Whose move it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Whose {
+    /// The caller changes the request.
+    Caller,
+    /// The caller waits and repeats the request.
+    CallerLater,
+    /// The gateway's operator changes a setting.
+    Operator,
+    /// Livy's operator.
+    Livy,
+}
+
+/// What the response carries beside the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing.
+    None,
+    /// The two `WWW-Authenticate` lines.
+    Challenge,
+    /// `Retry-After`, rounded up to whole seconds.
+    RetryAfter(Duration),
+    /// `Allow`.
+    Allow(&'static str),
+}
+
+/// One row of the table: all that a caller, an operator and a dashboard need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// What HTTP says.
+    pub status: StatusCode,
+    /// Stable, in `docs/denials.md`, also the metric label.
+    pub code: &'static str,
+    /// Whose move it is.
+    pub whose: Whose,
+    /// For the reason phrase: short ASCII, nothing that a client wrote.
+    pub reason: Cow<'static, str>,
+    /// One or two sentences for a person: what, which rule, what to do.
+    pub message: Cow<'static, str>,
+    /// Headers that belong to it.
+    pub hint: Hint,
+}
+
+impl Denial {
+    /// The table.
+    pub fn answer(&self) -> Answer {
+        match self {
+            Self::BadFraming(what) => row(400, "bad_framing", Whose::Caller, "malformed HTTP", format!(
+                "The request is not well-formed HTTP/1.1: {what}. Send it with an ordinary HTTP client."
+            )),
+            Self::SlowHead => row(408, "slow_request", Whose::CallerLater, "request head too slow",
+                "The request's headers did not arrive in time. Send them at once."),
+            Self::HeadTooLarge => row(431, "head_too_large", Whose::Caller, "headers too large",
+                "The request's headers are too many or too large: at most 100 headers and 64 KiB together, 16 KiB in one. Drop cookies and other headers that Livy does not need."),
+            Self::TargetTooLong => row(414, "target_too_long", Whose::Caller, "URL too long",
+                "The URL is longer than 8 KiB. No URL of Livy's is; check how it was built."),
+            Self::AmbiguousTarget(what) => row(400, "ambiguous_target", Whose::Caller, "ambiguous URL", format!(
+                "The URL can be read in more than one way: {what}. Write it plainly, such as /sessions/7/state."
+            )),
+            Self::MethodOverride(what) => row(400, "method_override", Whose::Caller, "method override", format!(
+                "{what} would replace the method of the request. Send the method that you mean."
+            )),
+            Self::UnsupportedExpectation => row(417, "unsupported_expectation", Whose::Caller, "unsupported Expect",
+                "The only Expect header that is understood is 100-continue. Leave it out."),
+            Self::UpgradeRefused => row(400, "upgrade_refused", Whose::Caller, "no protocol upgrade",
+                "Livy has no other protocol than HTTP/1.1. Leave the Upgrade header out."),
+
+            Self::UnknownOperation(hint) => row(404, "unknown_operation", Whose::Caller, "no such operation of Livy",
+                format!("Livy's REST API has no such path. {hint}")),
+            Self::MethodNotAllowed { allow } => Answer {
+                hint: Hint::Allow(allow),
+                ..row(405, "method_not_allowed", Whose::Caller, "method not allowed here",
+                    format!("This path takes {allow}. Use that method."))
+            },
+            Self::UnknownParameter { name, known } => row(400, "unknown_parameter", Whose::Caller, "unknown query parameter",
+                if known.is_empty() {
+                    format!("This request takes no query parameter, but got '{name}'. Leave it out.")
+                } else {
+                    format!("The query parameter '{name}' is unknown here. Known: {}.", known.join(", "))
+                }),
+            Self::RepeatedParameter(name) => row(400, "repeated_parameter", Whose::Caller, "repeated query parameter",
+                format!("The query parameter '{name}' is given more than once. Give it once.")),
+            Self::InvalidParameter(livy) => row(400, "invalid_parameter", Whose::Caller, "invalid query parameter", livy.clone()),
+            Self::CrossOrigin => row(403, "cross_origin", Whose::Caller, "request from another site",
+                "A web page of another site sent this request with your login. Requests that change something are taken from programs, and from pages of this host only."),
+
+            Self::MissingCredentials => challenge("missing_credentials", "credentials missing",
+                "No credentials. Log in with user name and password (Basic), or send 'Authorization: Bearer' with a token.".into()),
+            Self::MalformedCredentials(what) => Answer {
+                hint: Hint::Challenge,
+                ..row(401, "malformed_credentials", Whose::Caller, "credentials malformed",
+                    format!("The Authorization header cannot be read: {what}. Send exactly one, Basic or Bearer."))
+            },
+            Self::InvalidCredentials => challenge("invalid_credentials", "credentials not accepted",
+                "These credentials are not accepted: the user, the password or the token is wrong. Check them, or ask the administrator of this gateway.".into()),
+            Self::ExpiredToken => challenge("expired_token", "token expired",
+                "The token has expired. Get a new one and try again; a notebook may need a restart of its kernel.".into()),
+            Self::TooManyLogins { retry_after } => Answer {
+                hint: Hint::RetryAfter(*retry_after),
+                ..row(429, "too_many_logins", Whose::CallerLater, "too many logins at once", format!(
+                    "Too many logins are being checked now. Try again in {} s; if you did not expect this, ask who else uses this address.",
+                    whole_seconds(*retry_after)
+                ))
+            },
+
+            Self::UnmappedIdentity { subject } => row(403, "unmapped_identity", Whose::Operator, "no Livy user for this login", format!(
+                "You are logged in as {subject}, but no rule of this gateway makes that a Livy user. Ask the administrator for an identity.map rule; reserved names such as root and hdfs are never mapped by themselves."
+            )),
+            Self::ImpersonationRefused { asked, mapped } => row(403, "impersonation_refused", Whose::Caller, "acting as another user refused", format!(
+                "You act as '{mapped}' and asked for '{asked}'. Leave doAs and proxyUser out, or ask the administrator for an identity.delegate rule."
+            )),
+
+            Self::NotFound { session } => row(404, "not_found", Whose::Caller, "no such session",
+                format!("Session '{session}' not found.")),
+            Self::BodyTooLarge { limit } => row(413, "body_too_large", Whose::Caller, "body too large", format!(
+                "The body is larger than {limit} bytes, which is the most this gateway takes here. Send less, or put the data into the cluster's storage."
+            )),
+            Self::SlowBody => row(408, "slow_body", Whose::CallerLater, "request body too slow",
+                "The request's body did not arrive in time. Nothing was sent to Livy; try again."),
+            Self::UnsupportedBody(what) => row(415, "unsupported_body", Whose::Caller, "unsupported body", what.clone()),
+            Self::InvalidBody(what) => row(400, "invalid_body", Whose::Caller, "invalid body", what.clone()),
+            Self::UnknownField { field, nearest } => row(400, "unknown_field", Whose::Caller, "unknown field in the body",
+                match nearest {
+                    Some(nearest) => format!("The body has a field '{field}' that Livy does not know. Did you mean '{nearest}'? If your Livy does know it, ask the administrator for requests.extra_fields."),
+                    None => format!("The body has a field '{field}' that Livy does not know. Leave it out; if your Livy does know it, ask the administrator for requests.extra_fields."),
+                }),
+            Self::ConfRefused { key, rule } => row(400, "conf_refused", Whose::Caller, "conf key refused", format!(
+                "The conf key '{key}' is refused: {rule}. Leave it out."
+            )),
+
+            Self::Overloaded => later(503, "overloaded", "gateway overloaded",
+                "The gateway has more requests than it can hold. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
+            Self::Draining => later(503, "draining", "gateway restarting",
+                "This gateway is stopping. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
+            Self::Internal => row(500, "internal_error", Whose::Operator, "internal error",
+                "The gateway failed. This is a defect of the gateway; tell its administrator the request id."),
+
+            Self::UpstreamUnreachable => later(503, "upstream_unreachable", "Livy unreachable",
+                "Livy cannot be reached and did not get this request. Try again shortly; if it lasts, tell the administrator that Livy is down.", RETRY_LIVY),
+            Self::UpstreamTimeout => row(504, "upstream_timeout", Whose::Livy, "Livy did not answer in time",
+                "Livy did not answer in time. Try again; a busy driver may need minutes to answer for its statements."),
+            Self::UpstreamLost => row(502, "upstream_lost", Whose::Livy, "Livy's answer broke off",
+                "Livy closed the connection before its answer was complete. Try again."),
+            Self::OutcomeUnknown { look } => row(409, "outcome_unknown", Whose::Caller, "outcome unknown", format!(
+                "Livy's answer was lost, and Livy may have done what you asked. {look} before you try again."
+            )),
+            Self::UpstreamLoginFailed { read } => row(definite(*read), "upstream_login_failed", Whose::Operator, "Livy refused the gateway's login",
+                "Livy does not accept this gateway's own login, so nothing was done. This is for the administrator: see livy.authenticate in the gateway's configuration and livy.server.auth.* in livy.conf."),
+            Self::UpstreamNotSuperuser { read } => row(definite(*read), "upstream_not_superuser", Whose::Operator, "Livy does not let the gateway act for users",
+                "Livy does not let this gateway act for other users, so nothing was done. This is for the administrator: add the gateway's own account to livy.superusers in livy.conf."),
+            Self::UpstreamError { status } => Answer {
+                status: *status,
+                ..row(502, "upstream_error", Whose::Livy, "Livy failed", format!(
+                    "Livy answered {} with an error page, which is not passed on. The administrator finds it in Livy's log.", status.as_u16()
+                ))
+            },
+            Self::UpstreamUnexpected { read } => row(ambiguous(*read), "upstream_unexpected", Whose::Operator, "unexpected answer from Livy",
+                "The answer was not one that Livy gives, so it is not passed on. This is for the administrator: see livy.url in the gateway's configuration."),
+            Self::ImpersonationOff { leftover } => later(503, "impersonation_off", "Livy ignores impersonation", match leftover {
+                Leftover::None | Leftover::Deleted => "Livy does not act as the user it is told to, so nothing may be created; no session is left behind. This is for the administrator: set livy.impersonation.enabled = true in livy.conf.",
+                Leftover::Remains => "Livy did not act as the user it was told to, and the session could not be deleted again. This is for the administrator: delete it, and set livy.impersonation.enabled = true in livy.conf.",
+            }, RETRY_OPERATOR),
+        }
+    }
+
+    /// One of each, for the tests that hold the table, the documentation and the metrics together.
+    pub fn samples() -> Vec<Self> {
+        vec![
+            Self::BadFraming("a bare line feed ends a line"),
+            Self::SlowHead,
+            Self::HeadTooLarge,
+            Self::TargetTooLong,
+            Self::AmbiguousTarget("it has a ';'".into()),
+            Self::MethodOverride("The header X-HTTP-Method-Override"),
+            Self::UnsupportedExpectation,
+            Self::UpgradeRefused,
+            Self::UnknownOperation("Did you mean /log?".into()),
+            Self::MethodNotAllowed { allow: "GET, HEAD" },
+            Self::UnknownParameter {
+                name: "x".into(),
+                known: &["from", "size"],
+            },
+            Self::RepeatedParameter("from".into()),
+            Self::InvalidParameter("For input string: \"x\"".into()),
+            Self::CrossOrigin,
+            Self::MissingCredentials,
+            Self::MalformedCredentials("there are two"),
+            Self::InvalidCredentials,
+            Self::ExpiredToken,
+            Self::TooManyLogins {
+                retry_after: Duration::from_secs(2),
+            },
+            Self::UnmappedIdentity {
+                subject: "basic:root".into(),
+            },
+            Self::ImpersonationRefused {
+                asked: "bob".into(),
+                mapped: "alice".into(),
+            },
+            Self::NotFound { session: "7".into() },
+            Self::BodyTooLarge { limit: 1_048_576 },
+            Self::SlowBody,
+            Self::UnsupportedBody("Send the body as application/json.".into()),
+            Self::InvalidBody("The body must be one JSON object.".into()),
+            Self::UnknownField {
+                field: "proxyuser".into(),
+                nearest: Some("proxyUser".into()),
+            },
+            Self::ConfRefused {
+                key: "livy.rsc.proxy_user".into(),
+                rule: "it would change for whom the session runs",
+            },
+            Self::Overloaded,
+            Self::Draining,
+            Self::Internal,
+            Self::UpstreamUnreachable,
+            Self::UpstreamTimeout,
+            Self::UpstreamLost,
+            Self::OutcomeUnknown {
+                look: "List your sessions",
+            },
+            Self::UpstreamLoginFailed { read: true },
+            Self::UpstreamNotSuperuser { read: true },
+            Self::UpstreamError {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            Self::UpstreamUnexpected { read: true },
+            Self::ImpersonationOff {
+                leftover: Leftover::Deleted,
+            },
+        ]
+    }
+}
+
+/// `Retry-After` and sentences speak of whole seconds, at least one.
+pub fn whole_seconds(duration: Duration) -> u64 {
+    let up = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(up).max(1)
+}
+
+/// Text of a client's as it may stand in a sentence: printable ASCII, at most 64 characters, quotes escaped.
+pub fn quotable(text: &str) -> String {
+    let mut quoted: String = text.chars().take(64).flat_map(char::escape_default).collect();
+    if text.chars().nth(64).is_some() {
+        quoted.push('…');
+    }
+    quoted
+}
+
+// Livy surely did nothing. A write is answered 4xx all the same: clients post again whatever is 5xx.
+const fn definite(read: bool) -> u16 {
+    if read { 502 } else { 424 }
+}
+
+// Livy may have done it.
+const fn ambiguous(read: bool) -> u16 {
+    if read { 502 } else { 409 }
+}
+
+fn row(
+    status: u16,
+    code: &'static str,
+    whose: Whose,
+    reason: &'static str,
+    message: impl Into<Cow<'static, str>>,
+) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        code,
+        whose,
+        reason: Cow::Borrowed(reason),
+        message: message.into(),
+        hint: Hint::None,
+    }
+}
+
+fn challenge(code: &'static str, reason: &'static str, message: Cow<'static, str>) -> Answer {
+    Answer {
+        hint: Hint::Challenge,
+        ..row(401, code, Whose::Caller, reason, message)
+    }
+}
+
+fn later(
+    status: u16,
+    code: &'static str,
+    reason: &'static str,
+    message: &'static str,
+    after: Duration,
+) -> Answer {
+    Answer {
+        hint: Hint::RetryAfter(after),
+        ..row(status, code, Whose::CallerLater, reason, message)
+    }
+}
+
+const RETRY_SOON: Duration = Duration::from_secs(2);
+const RETRY_LIVY: Duration = Duration::from_secs(5);
+const RETRY_OPERATOR: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_its_own() {
+        let codes: Vec<_> = Denial::samples()
+            .iter()
+            .map(|denial| denial.answer().code)
+            .collect();
+        assert_eq!(codes.iter().collect::<BTreeSet<_>>().len(), codes.len());
+    }
+
+    #[test]
+    fn every_status_is_an_error_and_carries_its_headers() {
+        for denial in Denial::samples() {
+            let answer = denial.answer();
+            assert!(
+                answer.status.is_client_error() || answer.status.is_server_error(),
+                "{denial:?}"
+            );
+            assert_eq!(answer.status == 401, answer.hint == Hint::Challenge, "{denial:?}");
+            if matches!(answer.status.as_u16(), 429 | 503) {
+                assert!(
+                    matches!(answer.hint, Hint::RetryAfter(_)),
+                    "{denial:?} must say when to come back"
+                );
+            }
+            assert_eq!(
+                answer.status == 405,
+                matches!(answer.hint, Hint::Allow(_)),
+                "{denial:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_reason_is_short_ascii_and_every_message_a_sentence() {
+        for denial in Denial::samples() {
+            let answer = denial.answer();
+            assert!(
+                answer.reason.is_ascii() && answer.reason.len() <= 60,
+                "{denial:?}"
+            );
+            let livys_own_words = matches!(denial, Denial::InvalidParameter(_));
+            assert!(
+                livys_own_words || answer.message.ends_with('.'),
+                "{denial:?}: {}",
+                answer.message
+            );
+        }
+    }
+
+    #[test]
+    fn a_write_whose_bytes_left_is_never_answered_5xx_by_the_gateways_own_judgement() {
+        for denial in [
+            Denial::OutcomeUnknown {
+                look: "List your sessions",
+            },
+            Denial::UpstreamLoginFailed { read: false },
+            Denial::UpstreamNotSuperuser { read: false },
+            Denial::UpstreamUnexpected { read: false },
+        ] {
+            assert!(denial.answer().status.is_client_error(), "{denial:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_wrote_is_shortened_and_escaped() {
+        assert_eq!(quotable("a\nb\u{1b}[31m"), "a\\nb\\u{1b}[31m");
+        assert_eq!(quotable(&"x".repeat(100)).chars().count(), 65);
+    }
+
+    #[test]
+    fn seconds_are_rounded_up_and_never_zero() {
+        for (millis, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
+        }
+    }
+}

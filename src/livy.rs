@@ -1,0 +1,9 @@
+//! What Livy can be asked: the only modules that split a path or a query.
+//!
+//! Nothing here awaits, logs or touches the world.
+
+pub mod operation;
+pub mod session_ref;
+
+pub use operation::{Action, Method, Operation, Resource};
+pub use session_ref::{Kind, SessionId, SessionName, SessionRef};

@@ -1,0 +1,152 @@
+//! The compiled, immutable configuration: if there is a [`Policy`], it is right.
+//!
+//! Only `config` makes one. A request loads the current one once and keeps it to its end; a reload swaps it whole.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use secrecy::SecretString;
+
+use crate::authn::Authn;
+use crate::identity::Identities;
+use crate::limits::LoginLimits;
+use crate::livy::target::BasePaths;
+use crate::rewrite::Endpoint;
+
+/// Everything that was configured, compiled.
+#[derive(Debug)]
+pub struct Policy {
+    /// Counts the policies of this process: what was derived from an older one is derived anew.
+    pub generation: u64,
+    /// Where clients come in.
+    pub listeners: Vec<Listener>,
+    /// Where operators look in.
+    pub admin: Admin,
+    /// The Livy behind the gateway.
+    pub livy: Livy,
+    /// Who may prove what.
+    pub authn: Arc<Authn>,
+    /// As whom Livy acts.
+    pub identities: Arc<Identities>,
+    /// What a request may bring.
+    pub requests: Requests,
+    /// How fast strangers may try.
+    pub limits: LoginLimits,
+    /// What is written about requests.
+    pub log: Log,
+    /// Each insecure setting in force, as a sentence.
+    pub insecure: Vec<String>,
+}
+
+/// One listening address.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Where the API is served below.
+    pub base_paths: Arc<BasePaths>,
+    /// Certificate and key, ready to use; none means plain HTTP.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Connections open at once, over all workers.
+    pub max_connections: usize,
+}
+
+/// The operators' listener.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The bearer token that every request must bring; always there beyond loopback.
+    pub token: Option<SecretString>,
+}
+
+/// The Livy behind the gateway.
+#[derive(Debug, Clone)]
+pub struct Livy {
+    /// As configured, for people.
+    pub url: String,
+    /// Host name or address to connect to.
+    pub host: String,
+    /// Port to connect to.
+    pub port: u16,
+    /// How to speak TLS to it; none means plain HTTP.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// How requests to it are written.
+    pub endpoint: Endpoint,
+    /// What it must do with the user it is told.
+    pub impersonation: Impersonation,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+}
+
+/// What Livy must do with the user it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Impersonation {
+    /// Each new session must report the user as its `proxyUser`.
+    Required,
+    /// Everybody runs as Livy's own user.
+    Off,
+}
+
+/// How long Livy may take, by class of operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// To accept a connection, TLS included.
+    pub connect: Duration,
+    /// To answer, and between two pieces of an answer.
+    pub read: Duration,
+    /// To answer a creation.
+    pub create: Duration,
+    /// To answer a deletion or a stop.
+    pub delete: Duration,
+}
+
+/// What a request may bring.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    /// The largest JSON body, in bytes.
+    pub max_body: usize,
+    /// The largest uploaded file, in bytes.
+    pub max_upload: u64,
+    /// Top-level keys of creations that this gateway does not know but Livy does.
+    pub extra_fields: Vec<String>,
+}
+
+/// What is written about requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// One JSON object a line, or text.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The policy in force, swapped atomically.
+#[derive(Debug)]
+pub struct LivePolicy(ArcSwap<Policy>);
+
+impl LivePolicy {
+    /// Starts with `policy`.
+    pub fn new(policy: Policy) -> Self {
+        Self(ArcSwap::from_pointee(policy))
+    }
+
+    /// The policy in force now; a request asks once.
+    pub fn current(&self) -> Arc<Policy> {
+        self.0.load_full()
+    }
+
+    /// Puts `policy` in force for every request that begins from now on.
+    pub fn swap(&self, policy: Policy) {
+        self.0.store(Arc::new(policy));
+    }
+}
