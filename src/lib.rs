@@ -7,3 +7,10 @@
 pub mod clock;
 pub mod denial;
 pub mod livy;
+
+// 2. Rules: pure decisions over the vocabulary.
+pub mod authn;
+
+// 4. Adapters: everything that touches the world.
+pub mod jwks;
+pub mod users_file;
