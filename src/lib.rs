@@ -10,7 +10,10 @@ pub mod livy;
 
 // 2. Rules: pure decisions over the vocabulary.
 pub mod authn;
+pub mod identity;
+pub mod limits;
 
 // 4. Adapters: everything that touches the world.
 pub mod jwks;
+pub mod login;
 pub mod users_file;
