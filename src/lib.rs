@@ -12,8 +12,17 @@ pub mod livy;
 pub mod authn;
 pub mod identity;
 pub mod limits;
+pub mod rewrite;
+
+// 3. Configuration.
+pub mod config;
+pub mod policy;
 
 // 4. Adapters: everything that touches the world.
 pub mod jwks;
 pub mod login;
 pub mod users_file;
+
+// 5. The story.
+pub mod app;
+pub mod cli;

@@ -81,23 +81,24 @@ impl Problems {
         before.filter(|byte| *byte == b'\n').count().saturating_add(1)
     }
 
-    /// Nothing if all is well, else the report.
-    pub(super) fn into_result(self) -> Result<(), Report> {
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
+    }
+
+    /// What is wrong, in the order of the file, so that it can be mended from top to bottom.
+    pub(super) fn into_report(self) -> Report {
         let mut problems = self.found.into_inner();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        // In the order of the file, so that they can be mended from top to bottom.
         problems.sort_by_key(|problem| match &problem.location {
             Location::Span(span) => (0, span.start),
             Location::Absent => (1, 0),
             Location::OtherFile { line, .. } => (2, line.unwrap_or(0)),
         });
-        Err(Report {
+        Report {
             file: self.file.display().to_string(),
             text: masked(&self.text, &self.masked.into_inner()),
             problems,
-        })
+        }
     }
 
     fn push(&self, location: Location, title: String, help: String) {

@@ -13,8 +13,9 @@ use super::files::SecretRef;
 use super::keys;
 use super::problem::{Problems, nearest};
 use super::reader::{Reader, Written, Wrong};
-use super::units::{self, Rate};
+use super::units;
 use super::url::HttpUrl;
+use crate::limits::{LoginLimits, Rate};
 use crate::policy::{Impersonation, LogFormat};
 use crate::rewrite::Impersonate;
 
@@ -338,7 +339,7 @@ fn jwt(table: &Reader<'_>, problems: &Problems) -> RawJwt {
         required_claims: table.dictionary("required_claims", "{ scope = \"livy\" }"),
         as_basic_password: table.flag("as_basic_password", true),
         leeway: table.parsed_or("leeway", DEFAULT_LEEWAY, |text| {
-            let example = "write a time of at most 5m, such as \"30s\"";
+            let example = "write a time of at most 1m, such as \"30s\"";
             let leeway = units::duration(text).map_err(|what| Wrong::new(what, example))?;
             if leeway > LONGEST_LEEWAY {
                 return Err(Wrong::new(format!("{text:?} would accept tokens long after their end"), example));
@@ -405,19 +406,19 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
 }
 
 fn limits(table: &Reader<'_>) -> RawLimits {
+    let default = LoginLimits::default();
     let per_address = table.table("per_address", &keys::PER_ADDRESS);
     let failed = table.table("failed_logins", &keys::FAILED_LOGINS);
-    let read = |table: &Option<Reader<'_>>, key: &str, default: Rate| match table {
-        Some(table) => table.parsed_or(key, default, |text| {
-            units::rate(text).map_err(|what| Wrong::new(what, format!("write a rate such as \"{default}\"")))
-        }),
-        None => Written::default_of(default),
+    let rate = |table: Option<&Reader<'_>>, key: &str, default: Rate| {
+        let parse = |text: &str| text.parse().map_err(|problem: String| Wrong::new(problem, ""));
+        table.map_or(Written::default_of(default), |table| table.parsed_or(key, default, parse))
     };
+    let burst = default.per_address.burst().get();
     RawLimits {
-        rate: read(&per_address, "rate", DEFAULT_ADDRESS_RATE),
-        burst: per_address.as_ref().map_or(Written::default_of(DEFAULT_ADDRESS_BURST), |table| table.count("burst", DEFAULT_ADDRESS_BURST)),
-        failed_per_address: read(&failed, "per_address", DEFAULT_FAILED_PER_ADDRESS),
-        failed_per_account: read(&failed, "per_address_and_account", DEFAULT_FAILED_PER_ACCOUNT),
+        rate: rate(per_address.as_ref(), "rate", default.per_address),
+        burst: per_address.as_ref().map_or(Written::default_of(burst), |table| table.count("burst", burst)),
+        failed_per_address: rate(failed.as_ref(), "per_address", default.failed_per_address),
+        failed_per_account: rate(failed.as_ref(), "per_address_and_account", default.failed_per_address_and_account),
     }
 }
 
@@ -540,16 +541,11 @@ const DEFAULT_READ: Duration = Duration::from_secs(30);
 const DEFAULT_CREATE: Duration = Duration::from_secs(90);
 const DEFAULT_DELETE: Duration = Duration::from_secs(120);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
-const DEFAULT_REALM: &str = "livy";
+/// What challenges call the gateway.
+pub(super) const DEFAULT_REALM: &str = "livy";
 const DEFAULT_USER_CLAIM: &str = "sub";
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
-const LONGEST_LEEWAY: Duration = Duration::from_mins(5);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const DEFAULT_ADDRESS_RATE: Rate = Rate { count: 100, per: SECOND };
-const DEFAULT_ADDRESS_BURST: u32 = 400;
-const DEFAULT_FAILED_PER_ADDRESS: Rate = Rate { count: 20, per: MINUTE };
-const DEFAULT_FAILED_PER_ACCOUNT: Rate = Rate { count: 10, per: MINUTE };
+const LONGEST_LEEWAY: Duration = Duration::from_mins(1);
 /// In bytes, as the three after it.
 const DEFAULT_MAX_BODY: u64 = 1 << 20;
 /// A body is held in memory whole.

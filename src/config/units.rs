@@ -1,18 +1,8 @@
-//! Durations, sizes and rates as people write them, always with their unit, and back.
+//! Durations and sizes as people write them, always with their unit, and back.
 //!
 //! A bare number is refused: whoever reads `30` cannot know whether it means seconds or milliseconds.
 
-use std::fmt;
 use std::time::Duration;
-
-/// So many of something in a period: `"20/min"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rate {
-    /// How many; at least one.
-    pub(super) count: u32,
-    /// The period: a second, a minute or an hour.
-    pub(super) per: Duration,
-}
 
 /// Reads `"500ms"`, `"30s"`, `"10m"`, `"12h"`, `"1d"`; the error says what is wrong.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -29,23 +19,6 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| too_large(text))
 }
 
-/// Reads `"100/s"`, `"20/min"`, `"5/h"`.
-pub(super) fn rate(text: &str) -> Result<Rate, String> {
-    let Some((count, unit)) = text.split_once('/') else {
-        return Err(format!("{text:?} does not say per what time"));
-    };
-    let count = whole(count.trim())?;
-    let count = u32::try_from(count).map_err(|_| too_large(text))?;
-    if count == 0 {
-        return Err(format!("{text:?} would let nothing through"));
-    }
-    let millis = scale(unit.trim(), PERIODS, "s, min or h")?;
-    Ok(Rate {
-        count,
-        per: Duration::from_millis(millis),
-    })
-}
-
 /// Writes a duration in the largest unit that needs no fraction.
 pub(super) fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -58,14 +31,6 @@ pub(super) fn show_size(bytes: u64) -> String {
     let binary = SIZES.get(..BINARY_SIZES).unwrap_or(SIZES);
     let (unit, factor) = largest(bytes, binary).unwrap_or(("B", 1));
     format!("{} {unit}", bytes / factor)
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = u64::try_from(self.per.as_millis()).unwrap_or(u64::MAX);
-        let unit = PERIODS.iter().find(|(_, factor)| *factor == millis);
-        write!(f, "{}/{}", self.count, unit.map_or("s", |(unit, _)| unit))
-    }
 }
 
 /// The number in front and the unit behind it.
@@ -116,8 +81,6 @@ const SIZES: &[(&str, u64)] = &[
     ("kB", 1000),
 ];
 const BINARY_SIZES: usize = 4;
-/// In milliseconds.
-const PERIODS: &[(&str, u64)] = &[("s", 1000), ("min", 60_000), ("h", 3_600_000)];
 
 #[cfg(test)]
 mod tests {
@@ -145,24 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_read_and_written_back_alike() {
-        for (text, count, seconds) in [("100/s", 100, 1), ("20/min", 20, 60), ("5/h", 5, 3600)] {
-            let read = rate(text).unwrap();
-            assert_eq!((read.count, read.per), (count, Duration::from_secs(seconds)), "{text}");
-            assert_eq!(read.to_string(), text);
-        }
-    }
-
-    #[test]
     fn what_has_no_unit_or_a_strange_one_is_refused() {
         for text in ["", "30", "s", "-1s", "1.5s", "3 weeks", "30S", "99999999999999999999s", "18446744073709551615d"] {
             assert!(duration(text).is_err(), "{text}");
         }
         for text in ["16", "16 mib", "16 M", "-1 B", "18446744073709551615 GiB"] {
             assert!(size(text).is_err(), "{text}");
-        }
-        for text in ["20", "0/s", "20/", "/s", "20/day", "2.5/s", "+2/s", "4294967296/s"] {
-            assert!(rate(text).is_err(), "{text}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Who may prove what, as whom Livy acts, and how fast strangers may try.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use rustls::ClientConfig;
-use zeroize::Zeroizing;
 
 use super::super::files::Secrecy;
 use super::super::problem::nearest;
@@ -330,6 +330,22 @@ fn network(address: &Written<String>, context: &Context<'_>) -> Option<IpNet> {
     };
     context.wrong("identity.delegate.from_addresses", address, &wrong);
     None
+}
+
+/// The limits of strangers.
+pub(super) fn limits(raw: &RawLimits) -> LoginLimits {
+    let RawLimits {
+        rate,
+        burst,
+        failed_per_address,
+        failed_per_account,
+    } = raw;
+    let burst = NonZeroU32::new(burst.value).unwrap_or(NonZeroU32::MIN);
+    LoginLimits {
+        per_address: rate.value.with_burst(burst),
+        failed_per_address: failed_per_address.value,
+        failed_per_address_and_account: failed_per_account.value,
+    }
 }
 
 fn wrong_at(context: &Context<'_>, key: &str, span: Option<&Range<usize>>, wrong: &Wrong) {
