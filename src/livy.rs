@@ -4,6 +4,7 @@
 
 pub mod operation;
 pub mod query;
+pub mod route;
 pub mod session_ref;
 pub mod target;
 
