@@ -126,7 +126,7 @@ pub(super) fn read(query: &str, operation: &Operation) -> Result<(Page, Option<S
 fn one_user(do_as: Option<String>, proxy_user: Option<String>) -> Result<Option<String>, Denial> {
     match (do_as, proxy_user) {
         (Some(one), Some(other)) if one != other => {
-            Err(Denial::RepeatedParameter("doAs, as proxyUser,".into()))
+            Err(Denial::RepeatedParameter("doAs (as proxyUser)".into()))
         }
         (one, other) => Ok(one.or(other)),
     }
@@ -386,8 +386,8 @@ mod tests {
             ("doAs=alice&doAs=alice", "doAs"),
             ("doAs=alice&DOAS[]=bob", "doAs"),
             ("proxyUser=alice&proxyuser=alice", "proxyUser"),
-            ("doAs=alice&proxyUser=bob", "doAs, as proxyUser,"),
-            ("doAs=&proxyUser=bob", "doAs, as proxyUser,"),
+            ("doAs=alice&proxyUser=bob", "doAs (as proxyUser)"),
+            ("doAs=&proxyUser=bob", "doAs (as proxyUser)"),
         ] {
             assert_eq!(
                 page(query),
