@@ -30,7 +30,7 @@ mod cache;
 mod flight;
 mod pool;
 
-use cache::{Cache, Digest, ENTRY_LIFE, Now, Proof, ProvenBy, Recall};
+use cache::{Cache, Digest, ENTRY_LIFE, Proof, ProvenBy, Recall};
 use flight::{Boarding, Flight, Flights, Landing};
 use pool::{Full, Pool, Turn, WAIT_MAX};
 
@@ -105,7 +105,7 @@ impl Logins {
     /// does not know is [`Logins::authenticate`]'s.
     pub fn cached(&self, policy: &LoginPolicy<'_>, headers: &HeaderMap) -> Option<Arc<Principal>> {
         let digest = self.cache.digest(only_authorization(headers)?);
-        match self.cache.recall(&digest, policy, self.now()) {
+        match self.cache.recall(&digest, policy, &*self.clock) {
             Recall::Known(Ok(principal)) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 Some(principal)
@@ -127,7 +127,7 @@ impl Logins {
         let credentials = Credentials::from_headers(headers)?;
         let authorization = only_authorization(headers).ok_or(Denial::MissingCredentials)?;
         let digest = self.cache.digest(authorization);
-        let recalled = self.cache.recall(&digest, policy, self.now());
+        let recalled = self.cache.recall(&digest, policy, &*self.clock);
         let is_guess = match recalled {
             Recall::Known(outcome) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl Logins {
     /// Forgets what has ended. Call it about once a minute, off the threads that serve.
     pub fn sweep(&self) {
         self.counters.load().sweep();
-        self.cache.sweep(self.now());
+        self.cache.sweep(&*self.clock);
     }
 
     /// How the logins do.
@@ -229,8 +229,8 @@ impl Logins {
         verify: impl FnOnce(Duration) -> TokenVerdict,
     ) -> Result<Arc<Proof>, Denial> {
         let keys_before = key_versions(policy.authn);
-        let now = self.now();
-        match verify(now.wall) {
+        let began = self.clock.monotonic();
+        match verify(self.clock.wall()) {
             TokenVerdict::Subject { subject, expires } => {
                 let version = policy
                     .authn
@@ -242,7 +242,7 @@ impl Logins {
                 Ok(Arc::new(Proof {
                     subject: Arc::new(subject),
                     version,
-                    ends: now.monotonic.saturating_add(life),
+                    ends: began.saturating_add(life),
                     by: ProvenBy::Token {
                         expires,
                         generation: policy.generation,
@@ -272,7 +272,7 @@ impl Logins {
             Boarding::First(flight, landing) => (flight, landing),
         };
         // An earlier check may have landed after the cache was asked and before this one boarded.
-        if let Some(proof) = self.cache.proof(&digest, policy, self.now()) {
+        if let Some(proof) = self.cache.proof(&digest, policy, &*self.clock) {
             flight.land(Ok(proof));
             return Ok(landing);
         }
@@ -297,13 +297,6 @@ impl Logins {
             job(Turn::TooLate);
         }
         Ok(landing)
-    }
-
-    fn now(&self) -> Now {
-        Now {
-            wall: self.clock.wall(),
-            monotonic: self.clock.monotonic(),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use quick_cache::sync::Cache as Entries;
 
 use crate::authn::Subject;
+use crate::clock::Clock;
 use crate::denial::Denial;
 use crate::identity::Principal;
 use crate::login::LoginPolicy;
@@ -75,13 +76,6 @@ enum Standing {
     Nothing,
 }
 
-/// The time on both clocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) wall: Duration,
-    pub(super) monotonic: Duration,
-}
-
 pub(super) struct Cache {
     key: hmac::Key,
     entries: Entries<Digest, Arc<Entry>>,
@@ -105,8 +99,8 @@ impl Cache {
     }
 
     /// What an entry is worth under this policy now.
-    pub(super) fn recall(&self, digest: &Digest, policy: &LoginPolicy<'_>, now: Now) -> Recall {
-        match self.standing(digest, policy, now) {
+    pub(super) fn recall(&self, digest: &Digest, policy: &LoginPolicy<'_>, clock: &dyn Clock) -> Recall {
+        match self.standing(digest, policy, clock) {
             Standing::Holds(entry) => match &entry.resolved {
                 Some(resolved) if resolved.generation == policy.generation => {
                     Recall::Known(resolved.outcome.clone())
@@ -119,14 +113,19 @@ impl Cache {
     }
 
     /// The proof of a credential, if it holds.
-    pub(super) fn proof(&self, digest: &Digest, policy: &LoginPolicy<'_>, now: Now) -> Option<Arc<Proof>> {
-        match self.standing(digest, policy, now) {
+    pub(super) fn proof(
+        &self,
+        digest: &Digest,
+        policy: &LoginPolicy<'_>,
+        clock: &dyn Clock,
+    ) -> Option<Arc<Proof>> {
+        match self.standing(digest, policy, clock) {
             Standing::Holds(entry) => Some(Arc::clone(&entry.proof)),
             Standing::Ended | Standing::Nothing => None,
         }
     }
 
-    fn standing(&self, digest: &Digest, policy: &LoginPolicy<'_>, now: Now) -> Standing {
+    fn standing(&self, digest: &Digest, policy: &LoginPolicy<'_>, clock: &dyn Clock) -> Standing {
         let Some(entry) = self.entries.get(digest) else {
             return Standing::Nothing;
         };
@@ -134,11 +133,11 @@ impl Cache {
         if policy.authn.version_of(&proof.subject) != Some(proof.version) {
             return Standing::Nothing;
         }
-        let has_ended = now.monotonic >= proof.ends;
+        let has_ended = clock.monotonic() >= proof.ends;
         match proof.by {
             ProvenBy::Password if has_ended => Standing::Ended,
             ProvenBy::Token { expires, generation }
-                if has_ended || now.wall >= expires || generation != policy.generation =>
+                if has_ended || clock.wall() >= expires || generation != policy.generation =>
             {
                 Standing::Nothing
             }
@@ -169,9 +168,10 @@ impl Cache {
     }
 
     /// Drops what ended too long ago to be remembered.
-    pub(super) fn sweep(&self, now: Now) {
+    pub(super) fn sweep(&self, clock: &dyn Clock) {
+        let now = clock.monotonic();
         self.entries
-            .retain(|_, entry| entry.proof.ends.saturating_add(SEEN_BEFORE_MAX) > now.monotonic);
+            .retain(|_, entry| entry.proof.ends.saturating_add(SEEN_BEFORE_MAX) > now);
     }
 }
 
