@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 pub mod credentials;
+pub mod issuer;
 pub mod jwt;
 pub mod keys;
 pub mod password;
@@ -17,7 +18,8 @@ mod token;
 pub mod users;
 
 pub use credentials::Credentials;
-pub use jwt::{Issuer, IssuerSettings, TokenVerdict};
+pub use issuer::{Issuer, IssuerSettings};
+pub use jwt::TokenVerdict;
 pub use keys::{Algorithm, KeySet, KeySource};
 pub use password::{PasswordProblem, hash_password};
 pub use users::{User, Users, UsersProblem};

@@ -1,9 +1,23 @@
 //! The keys that verify tokens: which are accepted, and for which algorithms.
+//!
+//! A key is bound to its algorithms when it is loaded, by what it is: a token never chooses how a key is used.
 
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RsaParameters,
+    VerificationAlgorithm,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
+
+use super::fingerprint;
+use super::token::is_kid;
 
 /// A signature algorithm of RFC 7518 or RFC 8037 that tokens may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +56,17 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
+        }
+    }
+
+    const fn in_crate(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::Hs256 => jsonwebtoken::Algorithm::HS256,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Es384 => jsonwebtoken::Algorithm::ES384,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
     }
 }
@@ -90,17 +115,178 @@ impl fmt::Debug for KeySource {
     }
 }
 
+/// A key and all that it may be used for.
+pub(super) struct Key {
+    kid: Option<String>,
+    algorithms: &'static [Algorithm],
+    material: DecodingKey,
+}
+
+impl Key {
+    /// Whether `signature`, in base64url, is this key's over `signed` by `algorithm`.
+    pub(super) fn verifies(&self, algorithm: Algorithm, signed: &str, signature: &str) -> bool {
+        self.algorithms.contains(&algorithm)
+            && jsonwebtoken::crypto::verify(
+                signature,
+                signed.as_bytes(),
+                &self.material,
+                algorithm.in_crate(),
+            )
+            .unwrap_or(false)
+    }
+
+    /// The shared secret, if it is one; for making tokens.
+    pub(super) fn secret(&self) -> Option<&[u8]> {
+        match self.algorithms {
+            [Algorithm::Hs256] => self.material.try_get_as_bytes().ok(),
+            _ => None,
+        }
+    }
+}
+
 /// The keys of one issuer at one moment. The default has none, so that every token is refused.
 #[derive(Default)]
 pub struct KeySet {
+    keys: Vec<Key>,
+    skipped: Vec<String>,
+    /// Whether a token's kid must name the key. One configured key is meant whatever the token calls it.
+    by_kid: bool,
     version: u64,
 }
 
+/// Which key a token means.
+pub(super) enum Choice<'a> {
+    /// This one.
+    Key(&'a Key),
+    /// One that is not here; fresher keys may have it.
+    Unknown,
+    /// None that could be used; the reason is for the log.
+    Unfit(&'static str),
+}
+
 impl KeySet {
-    /// Reads a JWK set. The error says why nothing in it can be used.
+    /// A shared secret of at least 32 bytes (RFC 7518 §3.2), for HS256 alone.
+    pub fn from_secret(secret: &[u8]) -> Result<Self, String> {
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(format!(
+                "the secret has {} bytes; HS256 needs at least {SECRET_BYTES_MIN}, such as `openssl rand -hex 32` prints",
+                secret.len()
+            ));
+        }
+        let material = DecodingKey::from_secret(secret);
+        Ok(Self::one(&[Algorithm::Hs256], material, secret))
+    }
+
+    /// One public key in PEM: RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519.
+    pub fn from_public_pem(pem: &[u8]) -> Result<Self, String> {
+        let (algorithms, material) = read_pem(pem)?;
+        Ok(Self::one(algorithms, material, pem))
+    }
+
+    fn one(algorithms: &'static [Algorithm], material: DecodingKey, written: &[u8]) -> Self {
+        Self {
+            keys: vec![Key {
+                kid: None,
+                algorithms,
+                material,
+            }],
+            skipped: Vec::new(),
+            by_kid: false,
+            version: fingerprint([written]),
+        }
+    }
+
+    /// Reads a JWK set (RFC 7517 §5). A key that cannot be used is skipped, see [`Self::skipped`]; secrets always are,
+    /// because a set is public. The error says why nothing in it can be used.
     pub fn from_jwks(json: &[u8]) -> Result<Self, String> {
-        let _ = json;
-        Err("unusable".into())
+        #[derive(Deserialize)]
+        struct Written<'a> {
+            #[serde(borrow)]
+            keys: Vec<&'a RawValue>,
+        }
+        let written: Written<'_> =
+            serde_json::from_slice(json).map_err(|error| format!("it is no JWK set: {error}"))?;
+        if written.keys.len() > KEYS_MAX {
+            return Err(format!(
+                "it holds {} keys; at most {KEYS_MAX} are read",
+                written.keys.len()
+            ));
+        }
+        let mut set = Self {
+            by_kid: true,
+            ..Self::default()
+        };
+        let mut used = Vec::new();
+        for (number, raw) in (1..).zip(written.keys) {
+            match read_jwk(raw.get()).and_then(|key| set.without_twin(key)) {
+                Ok(key) => {
+                    set.keys.push(key);
+                    used.push(raw.get().as_bytes());
+                }
+                Err(reason) => set.skipped.push(format!("key {number}: {reason}")),
+            }
+        }
+        if set.keys.is_empty() {
+            return Err(format!(
+                "it holds no key that can be used: {}",
+                set.skipped.join("; ")
+            ));
+        }
+        set.version = fingerprint(used);
+        Ok(set)
+    }
+
+    // Two keys of one name would let the order of a file decide.
+    fn without_twin(&self, key: Key) -> Result<Key, String> {
+        let twin = |other: &Key| {
+            other.kid.is_some()
+                && other.kid == key.kid
+                && other
+                    .algorithms
+                    .iter()
+                    .any(|algorithm| key.algorithms.contains(algorithm))
+        };
+        if self.keys.iter().any(twin) {
+            return Err("an earlier key has the same kid".into());
+        }
+        Ok(key)
+    }
+
+    /// What was not taken from a JWK set, and why; one line each.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// How many keys can be used.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether every token is refused.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether some key can be used for `algorithm`.
+    pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.algorithms.contains(&algorithm))
+    }
+
+    /// The key for a token's kid and alg, if that is exactly one.
+    pub(super) fn choose(&self, algorithm: Algorithm, kid: Option<&str>) -> Choice<'_> {
+        let named = self
+            .keys
+            .iter()
+            .filter(|key| !self.by_kid || kid.is_none() || key.kid.as_deref() == kid);
+        if named.clone().next().is_none() {
+            return Choice::Unknown;
+        }
+        let mut fitting = named.filter(|key| key.algorithms.contains(&algorithm));
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Choice::Key(key),
+            (Some(_), Some(_)) => Choice::Unfit("the token has no kid and more than one key fits its alg"),
+            (None, _) => Choice::Unfit("the key is not for the token's alg"),
+        }
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -110,6 +296,175 @@ impl KeySet {
 
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeySet").finish_non_exhaustive()
+        f.debug_struct("KeySet")
+            .field("kids", &self.keys.iter().map(|key| &key.kid).collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
+
+/// The members of a JWK that matter here. Strings only: a number as a kid is a mistake in that key.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+fn read_jwk(json: &str) -> Result<Key, String> {
+    let jwk: Jwk =
+        serde_json::from_str(json).map_err(|_| "a member is missing, repeated or of the wrong type")?;
+    if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+        return Err("its use is not sig".into());
+    }
+    if jwk
+        .key_ops
+        .as_ref()
+        .is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+    {
+        return Err("its key_ops do not hold verify".into());
+    }
+    if jwk.kid.as_deref().is_some_and(|kid| !is_kid(kid)) {
+        return Err("its kid is not a plain name of up to 128 bytes".into());
+    }
+    let (fitting, material) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => (RSA, rsa_from(&part(jwk.n)?, &part(jwk.e)?)?),
+        ("EC", Some("P-256")) => (
+            P256,
+            point_from(&part(jwk.x)?, &part(jwk.y)?, 32, &ECDSA_P256_SHA256_FIXED)?,
+        ),
+        ("EC", Some("P-384")) => (
+            P384,
+            point_from(&part(jwk.x)?, &part(jwk.y)?, 48, &ECDSA_P384_SHA384_FIXED)?,
+        ),
+        ("OKP", Some("Ed25519")) => (ED, ed25519_from(&part(jwk.x)?)?),
+        ("oct", _) => return Err("it is a shared secret, which no published set may hold".into()),
+        _ => return Err("its kty or crv is not supported".into()),
+    };
+    let algorithms = match jwk.alg.as_deref() {
+        None => fitting,
+        Some(name) => fitting
+            .iter()
+            .find(|algorithm| algorithm.name() == name)
+            .map(std::slice::from_ref)
+            .ok_or("its alg does not fit its kind, or is not supported")?,
+    };
+    Ok(Key {
+        kid: jwk.kid,
+        algorithms,
+        material,
+    })
+}
+
+fn part(text: Option<String>) -> Result<Vec<u8>, String> {
+    text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        .ok_or_else(|| "a part of the key is missing or not base64url".into())
+}
+
+fn rsa_from(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
+    let (modulus, exponent) = (significant(modulus), significant(exponent));
+    let bits = modulus.first().map_or(0, |first| {
+        modulus
+            .len()
+            .saturating_mul(8)
+            .saturating_sub(first.leading_zeros() as usize)
+    });
+    if !RSA_BITS.contains(&bits) {
+        return Err(format!("it is RSA of {bits} bits; 2048 to 8192 are accepted"));
+    }
+    let odd = exponent.last().is_some_and(|last| last % 2 == 1);
+    if !odd || exponent == [1] || exponent.len() > 4 {
+        return Err("its RSA exponent is not an odd number from 3 to 2^32".into());
+    }
+    Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
+}
+
+fn significant(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+fn point_from(
+    x: &[u8],
+    y: &[u8],
+    length: usize,
+    algorithm: &'static dyn VerificationAlgorithm,
+) -> Result<DecodingKey, String> {
+    // SEC 1 §2.3.3: uncompressed.
+    let point = [&[4], x, y].concat();
+    if x.len() != length || y.len() != length || ParsedPublicKey::new(algorithm, &point).is_err() {
+        return Err("it is not a point of its curve".into());
+    }
+    Ok(DecodingKey::from_ec_der(&point))
+}
+
+fn ed25519_from(x: &[u8]) -> Result<DecodingKey, String> {
+    ParsedPublicKey::new(&ED25519, x).map_err(|_| "it is not an Ed25519 key")?;
+    Ok(DecodingKey::from_ed_der(x))
+}
+
+fn read_pem(pem: &[u8]) -> Result<(&'static [Algorithm], DecodingKey), String> {
+    let text = std::str::from_utf8(pem).map_err(|_| "it is not PEM")?;
+    let labels: Vec<_> = text.matches("-----BEGIN ").collect();
+    if text.contains("PRIVATE KEY-----") {
+        return Err(
+            "it holds a private key; the gateway needs the public one, which `openssl pkey -pubout` prints"
+                .into(),
+        );
+    }
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(
+            "it holds a certificate; write its public key, which `openssl x509 -pubkey -noout` prints".into(),
+        );
+    }
+    if labels.len() != 1 {
+        return Err("it does not hold exactly one PEM block; write one PUBLIC KEY".into());
+    }
+    if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
+        let bits = key
+            .try_get_as_bytes()
+            .ok()
+            .and_then(|der| RsaParameters::public_modulus_len(der).ok());
+        let accepted = bits
+            .and_then(|bits| usize::try_from(bits).ok())
+            .is_some_and(|bits| RSA_BITS.contains(&bits));
+        return if accepted {
+            Ok((RSA, key))
+        } else {
+            Err("its RSA key has not 2048 to 8192 bits".into())
+        };
+    }
+    if let Ok(key) = DecodingKey::from_ec_pem(pem) {
+        let is_for = |algorithm: &'static dyn VerificationAlgorithm| {
+            key.try_get_as_bytes()
+                .is_ok_and(|point| ParsedPublicKey::new(algorithm, point).is_ok())
+        };
+        return if is_for(&ECDSA_P256_SHA256_FIXED) {
+            Ok((P256, key))
+        } else if is_for(&ECDSA_P384_SHA384_FIXED) {
+            Ok((P384, key))
+        } else {
+            Err("its curve is neither P-256 nor P-384".into())
+        };
+    }
+    match DecodingKey::from_ed_pem(pem) {
+        Ok(key) => Ok((ED, key)),
+        Err(_) => Err("it is not a PUBLIC KEY of RSA, P-256, P-384 or Ed25519".into()),
+    }
+}
+
+const RSA: &[Algorithm] = &[Algorithm::Rs256, Algorithm::Ps256];
+const P256: &[Algorithm] = &[Algorithm::Es256];
+const P384: &[Algorithm] = &[Algorithm::Es384];
+const ED: &[Algorithm] = &[Algorithm::EdDsa];
+
+const SECRET_BYTES_MIN: usize = 32;
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+const KEYS_MAX: usize = 100;
