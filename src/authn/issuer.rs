@@ -266,3 +266,172 @@ fn listed(algorithms: &[Algorithm]) -> String {
 }
 
 const LEEWAY_MAX: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Signer, jwks};
+    use super::super::{Authn, Source, Subject};
+    use super::*;
+
+    fn settings(keys: KeySource) -> IssuerSettings {
+        IssuerSettings {
+            name: "corp".into(),
+            issuer: "https://login.example.org/".into(),
+            audience: vec!["livy".into()],
+            algorithms: vec![Algorithm::Es256],
+            user_claim: "sub".into(),
+            groups_claim: None,
+            required_claims: BTreeMap::new(),
+            as_basic_password: false,
+            leeway: Duration::from_secs(30),
+            keys,
+        }
+    }
+
+    fn by_url(url: &str) -> IssuerSettings {
+        settings(KeySource::Url(url.into()))
+    }
+
+    fn refusal(change: impl FnOnce(&mut IssuerSettings)) -> String {
+        let mut settings = by_url("https://login.example.org/keys");
+        change(&mut settings);
+        Issuer::new(settings).unwrap_err()
+    }
+
+    #[test]
+    fn settings_that_would_accept_too_much_are_refused_by_key() {
+        assert!(refusal(|s| s.name = "Corp:x".into()).starts_with("name: "));
+        assert!(refusal(|s| s.issuer = String::new()).starts_with("issuer: "));
+        assert!(refusal(|s| s.audience.clear()).starts_with("audience: "));
+        assert!(refusal(|s| s.audience.push(String::new())).starts_with("audience: "));
+        assert!(refusal(|s| s.algorithms.clear()).starts_with("algorithms: "));
+        assert!(refusal(|s| s.user_claim.clear()).starts_with("user_claim"));
+        assert!(refusal(|s| s.groups_claim = Some(String::new())).starts_with("user_claim"));
+        assert!(refusal(|s| s.leeway = Duration::from_secs(61)).starts_with("leeway: "));
+    }
+
+    #[test]
+    fn a_secret_and_public_keys_never_share_an_algorithm() {
+        let secret = || KeySource::Secret(vec![7; 32].into());
+        for (keys, algorithms) in [
+            (secret(), vec![Algorithm::Es256]),
+            (secret(), vec![Algorithm::Hs256, Algorithm::Es256]),
+            (
+                KeySource::Url("https://a.example/".into()),
+                vec![Algorithm::Hs256],
+            ),
+            (
+                KeySource::Url("https://a.example/".into()),
+                vec![Algorithm::Rs256, Algorithm::Hs256],
+            ),
+        ] {
+            let mut settings = settings(keys);
+            settings.algorithms = algorithms;
+            let refusal = Issuer::new(settings).unwrap_err();
+            assert!(refusal.contains("a secret is for HS256 alone"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn keys_that_no_algorithm_fits_are_refused() {
+        let ed = jwks(&[Signer::fresh(Algorithm::EdDsa).jwk("k")]);
+        let refusal = Issuer::new(settings(KeySource::Jwks(ed))).unwrap_err();
+        assert_eq!(
+            refusal,
+            "algorithms: no key fits ES256; write the algorithm that the issuer signs with"
+        );
+    }
+
+    #[test]
+    fn keys_are_fetched_over_https_or_from_loopback() {
+        for url in [
+            "https://login.example.org/keys",
+            "http://127.0.0.1:80/k",
+            "http://[::1]/k",
+            "http://localhost/k",
+        ] {
+            assert_eq!(Issuer::new(by_url(url)).unwrap().keys_url(), Some(url));
+        }
+        for url in [
+            "http://login.example.org/keys",
+            "http://127.0.0.1.example.org/",
+            "http://10.0.0.1/",
+            "file:///etc/keys",
+            "ftp://localhost/",
+            "https://user:secret@login.example.org/keys",
+            "https:///keys",
+            "/keys",
+            "login.example.org",
+            "",
+        ] {
+            let refusal = Issuer::new(by_url(url)).unwrap_err();
+            assert!(
+                refusal.starts_with("keys: ") && !refusal.contains("secret"),
+                "{url}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_version_follows_every_setting_that_changes_who_is_let_in() {
+        let version = |change: fn(&mut IssuerSettings)| {
+            let mut settings = by_url("https://login.example.org/keys");
+            change(&mut settings);
+            Issuer::new(settings).unwrap().key_version()
+        };
+        let same = version(|_| {});
+        assert_eq!(version(|_| {}), same);
+        let changes: [fn(&mut IssuerSettings); 8] = [
+            |s| s.name = "other".into(),
+            |s| s.issuer = "https://other.example/".into(),
+            |s| s.audience = vec!["other".into()],
+            |s| s.algorithms.push(Algorithm::Rs256),
+            |s| s.user_claim = "email".into(),
+            |s| s.groups_claim = Some("groups".into()),
+            |s| drop(s.required_claims.insert("scope".into(), "livy".into())),
+            |s| s.as_basic_password = true,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            assert_ne!(version(change), same, "change {number}");
+        }
+    }
+
+    #[test]
+    fn fetched_keys_outlive_a_reload_of_the_same_entry_only() {
+        let key = Signer::fresh(Algorithm::Es256);
+        let before = Issuer::new(by_url("https://login.example.org/keys")).unwrap();
+        before.publish(KeySet::from_jwks(&jwks(&[key.jwk("k")])).unwrap());
+        let after = Issuer::new(by_url("https://login.example.org/keys")).unwrap();
+        after.inherit_keys(&before);
+        assert_eq!(after.key_version(), before.key_version());
+        let elsewhere = Issuer::new(by_url("https://other.example/keys")).unwrap();
+        elsewhere.inherit_keys(&before);
+        assert!(elsewhere.keys.load().is_empty());
+    }
+
+    #[test]
+    fn two_entries_that_could_not_be_told_apart_are_refused() {
+        let issuer = |name: &str, iss: &str| {
+            let mut settings = by_url("https://login.example.org/keys");
+            settings.name = name.into();
+            settings.issuer = iss.into();
+            Arc::new(Issuer::new(settings).unwrap())
+        };
+        let authn = |issuers: Vec<Arc<Issuer>>| Authn::new("livy".into(), None, issuers);
+        assert!(
+            authn(vec![issuer("a", "x"), issuer("a", "y")])
+                .unwrap_err()
+                .contains("two jwt entries are named 'a'")
+        );
+        assert!(
+            authn(vec![issuer("a", "x"), issuer("b", "x")])
+                .unwrap_err()
+                .contains("the same issuer 'x'")
+        );
+        let two = authn(vec![issuer("a", "x"), issuer("b", "y")]).unwrap();
+        let subject = Subject::proven(Source::Jwt("b".into()), "alice", Vec::new());
+        assert_eq!(two.version_of(&subject), Some(two.issuers[1].key_version()));
+        let gone = Subject::proven(Source::Jwt("c".into()), "alice", Vec::new());
+        assert_eq!(two.version_of(&gone), None);
+    }
+}

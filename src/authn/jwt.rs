@@ -247,3 +247,6 @@ fn put(claims: &mut Map<String, Value>, path: &str, value: Value) -> Result<(), 
 /// A token from the future was made by a broken clock, or to outlive its keys.
 const CLOCK_SECONDS_AHEAD_MAX: f64 = 60.0;
 const NAME_BYTES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -468,3 +468,196 @@ const ED: &[Algorithm] = &[Algorithm::EdDsa];
 const SECRET_BYTES_MIN: usize = 32;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 const KEYS_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Signer, jwks, pem};
+    use super::*;
+
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::from_jwks(&jwks(keys)).unwrap()
+    }
+
+    /// Why this key, beside a good one, was not taken.
+    fn skipped(key: Value) -> String {
+        let good = Signer::fresh(Algorithm::EdDsa).jwk("good");
+        let set = set(&[key, good]);
+        assert_eq!(set.len(), 1, "the good one stays");
+        set.skipped().join("; ")
+    }
+
+    fn with(mut key: Value, member: &str, value: Value) -> Value {
+        key[member] = value;
+        key
+    }
+
+    #[test]
+    fn one_bad_key_does_not_lose_the_others() {
+        let p256 = Signer::fresh(Algorithm::Es256).jwk("k");
+        let ill_typed = "a member is missing, repeated or of the wrong type";
+        for (key, reason) in [
+            (with(p256.clone(), "use", json!("enc")), "its use is not sig"),
+            (
+                with(p256.clone(), "key_ops", json!(["sign"])),
+                "its key_ops do not hold verify",
+            ),
+            (with(p256.clone(), "alg", json!("ES384")), "its alg does not fit"),
+            (with(p256.clone(), "alg", json!("HS256")), "its alg does not fit"),
+            (
+                with(p256.clone(), "alg", json!("ECDH-ES")),
+                "its alg does not fit",
+            ),
+            (with(p256.clone(), "crv", json!("P-384")), "not a point"),
+            (with(p256.clone(), "crv", json!("P-521")), "not supported"),
+            (with(p256.clone(), "crv", json!("secp256k1")), "not supported"),
+            (with(p256.clone(), "kty", json!("AKP")), "not supported"),
+            (with(p256.clone(), "x", p256["y"].clone()), "not a point"),
+            (with(p256.clone(), "x", json!("%%%")), "missing or not base64url"),
+            (with(p256.clone(), "y", Value::Null), "missing or not base64url"),
+            (with(p256.clone(), "kid", json!(7)), ill_typed),
+            (
+                with(p256.clone(), "kid", json!("../k")),
+                "its kid is not a plain name",
+            ),
+            (with(p256.clone(), "key_ops", json!("verify")), ill_typed),
+            (json!("a string"), ill_typed),
+            (json!({"kid": "no kty"}), ill_typed),
+            (Signer::fresh(Algorithm::Hs256).jwk("s"), "shared secret"),
+        ] {
+            let said = skipped(key.clone());
+            assert!(
+                said.starts_with("key 1: ") && said.contains(reason),
+                "{key}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_key_says_of_itself_is_kept_when_it_fits() {
+        let rsa = Signer::fresh(Algorithm::Rs256).jwk("k");
+        let plain = set(&[rsa.clone()]);
+        assert!(plain.fits(Algorithm::Rs256) && plain.fits(Algorithm::Ps256));
+        let bound = set(&[with(with(rsa, "alg", json!("PS256")), "use", json!("sig"))]);
+        assert!(bound.fits(Algorithm::Ps256) && !bound.fits(Algorithm::Rs256));
+        assert!(!plain.fits(Algorithm::Hs256));
+    }
+
+    #[test]
+    fn rsa_below_2048_bits_and_odd_exponents_are_skipped() {
+        let rsa = Signer::fresh(Algorithm::Rs256).jwk("k");
+        let modulus = |bytes: usize| json!(URL_SAFE_NO_PAD.encode(vec![0xff; bytes]));
+        assert!(skipped(with(rsa.clone(), "n", modulus(128))).contains("RSA of 1024 bits"));
+        assert!(skipped(with(rsa.clone(), "n", modulus(255))).contains("RSA of 2040 bits"));
+        assert!(skipped(with(rsa.clone(), "n", modulus(1025))).contains("RSA of 8200 bits"));
+        for exponent in [&[1][..], &[2], &[0], &[], &[1, 0, 0, 0, 1]] {
+            let key = with(rsa.clone(), "e", json!(URL_SAFE_NO_PAD.encode(exponent)));
+            assert!(skipped(key).contains("exponent"), "{exponent:?}");
+        }
+    }
+
+    #[test]
+    fn two_keys_of_one_kid_are_told_apart_by_kind_or_the_second_is_skipped() {
+        let (first, second) = (Signer::fresh(Algorithm::Es256), Signer::fresh(Algorithm::Es256));
+        let rsa = Signer::fresh(Algorithm::Rs256);
+        let set = set(&[first.jwk("k"), second.jwk("k"), rsa.jwk("k")]);
+        assert_eq!(set.len(), 2);
+        assert_eq!(set.skipped(), ["key 2: an earlier key has the same kid"]);
+    }
+
+    #[test]
+    fn a_set_without_a_usable_key_or_with_too_many_is_refused() {
+        let refusal = |json: &[u8]| KeySet::from_jwks(json).unwrap_err();
+        for odd in [
+            &b""[..],
+            b"[]",
+            b"{}",
+            b"{\"keys\":{}}",
+            b"{\"keys\":[]",
+            b"<html>",
+            b"\xff",
+        ] {
+            assert!(refusal(odd).starts_with("it is no JWK set"), "{odd:?}");
+        }
+        assert!(refusal(b"{\"keys\":[]}").starts_with("it holds no key"));
+        let secret = Signer::fresh(Algorithm::Hs256).jwk("s");
+        assert!(refusal(&jwks(&[secret])).contains("shared secret"));
+        let key = Signer::fresh(Algorithm::EdDsa).jwk("k");
+        assert_eq!(
+            refusal(&jwks(&vec![key; 101])),
+            "it holds 101 keys; at most 100 are read"
+        );
+    }
+
+    #[test]
+    fn the_version_follows_the_usable_keys() {
+        let (one, two) = (
+            Signer::fresh(Algorithm::EdDsa).jwk("1"),
+            Signer::fresh(Algorithm::EdDsa).jwk("2"),
+        );
+        let version = |keys: &[Value]| set(keys).version();
+        assert_eq!(version(&[one.clone()]), version(&[one.clone()]));
+        assert_ne!(version(&[one.clone()]), version(&[one.clone(), two.clone()]));
+        assert_ne!(version(&[one]), version(&[two]));
+    }
+
+    #[test]
+    fn a_secret_is_at_least_32_bytes() {
+        assert!(KeySet::from_secret(&[7; 32]).is_ok());
+        for length in [0, 1, 31] {
+            let refusal = KeySet::from_secret(&vec![7; length]).unwrap_err();
+            assert!(refusal.contains("at least 32"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_pem_file_is_one_public_key() {
+        for algorithm in [
+            Algorithm::Rs256,
+            Algorithm::Es256,
+            Algorithm::Es384,
+            Algorithm::EdDsa,
+        ] {
+            let set = KeySet::from_public_pem(Signer::fresh(algorithm).pem().as_bytes()).unwrap();
+            assert!(set.fits(algorithm), "{algorithm}");
+        }
+        let good = Signer::fresh(Algorithm::EdDsa).pem();
+        let private = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for (text, reason) in [
+            (private, "a private key"),
+            (pem("RSA PRIVATE KEY", b"x"), "a private key"),
+            (pem("CERTIFICATE", b"x"), "a certificate"),
+            (format!("{good}{good}"), "exactly one PEM block"),
+            (String::new(), "exactly one PEM block"),
+            (pem("PUBLIC KEY", b"x"), "not a PUBLIC KEY"),
+            (pem("PUBLIC KEY", &[]), "not a PUBLIC KEY"),
+        ] {
+            let refusal = KeySet::from_public_pem(text.as_bytes()).unwrap_err();
+            assert!(refusal.contains(reason), "{reason}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let secret = Zeroizing::new(b"0123456789abcdef0123456789abcdef".to_vec());
+        let set = KeySet::from_secret(&secret).unwrap();
+        let shown = format!("{set:?} {:?}", KeySource::Secret(secret));
+        assert!(!shown.contains("0123") && !shown.contains("48, 49"), "{shown}");
+    }
+
+    #[test]
+    fn an_algorithm_is_read_by_its_exact_name() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
+        }
+        for name in ["none", "rs256", "RS512", ""] {
+            assert!(
+                name.parse::<Algorithm>()
+                    .unwrap_err()
+                    .contains("choose from HS256, RS256"),
+                "{name}"
+            );
+        }
+    }
+}
