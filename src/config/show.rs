@@ -3,7 +3,6 @@
 //! Secrets are never in here: the raw configuration holds references to them only.
 
 use std::fmt::{Display, Write};
-use std::net::SocketAddr;
 
 use toml::Value;
 

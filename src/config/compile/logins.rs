@@ -1,6 +1,7 @@
 //! Who may prove what, as whom Livy acts, and how fast strangers may try.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -319,14 +320,15 @@ fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
 
 fn network(address: &Written<String>, context: &Context<'_>) -> Option<IpNet> {
     let text = address.value.as_str();
-    let parsed = text.parse::<IpNet>().or_else(|error| text.parse().map(IpNet::from).map_err(|_: std::net::AddrParseError| error));
+    let single = text.parse::<IpAddr>().map(IpNet::from);
+    let parsed = single.ok().or_else(|| text.parse::<IpNet>().ok());
     let wrong = match parsed {
-        Ok(network) if network.addr() == network.network() => return Some(network),
-        Ok(network) => Wrong::new(
+        Some(network) if network.addr() == network.network() => return Some(network),
+        Some(network) => Wrong::new(
             format!("{text:?} is an address inside a network"),
             format!("write {:?} for the network, or {:?} for the address", network.trunc().to_string(), network.addr().to_string()),
         ),
-        Err(_) => Wrong::new(format!("{text:?} is no network"), "write an address or a network, such as \"10.1.0.0/16\""),
+        None => Wrong::new(format!("{text:?} is no network"), "write an address or a network, such as \"10.1.0.0/16\""),
     };
     context.wrong("identity.delegate.from_addresses", address, &wrong);
     None
