@@ -7,3 +7,7 @@
 pub mod clock;
 pub mod denial;
 pub mod livy;
+
+// 4. Adapters: everything that touches the world.
+pub mod deadlines;
+pub mod listener;
