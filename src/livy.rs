@@ -3,7 +3,10 @@
 //! Nothing here awaits, logs or touches the world.
 
 pub mod operation;
+pub mod query;
+pub mod route;
 pub mod session_ref;
+pub mod target;
 
 pub use operation::{Action, Method, Operation, Resource};
 pub use session_ref::{Kind, SessionId, SessionName, SessionRef};
