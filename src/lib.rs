@@ -8,6 +8,24 @@ pub mod clock;
 pub mod denial;
 pub mod livy;
 
+// 2. Rules: pure decisions over the vocabulary.
+pub mod access;
+pub mod authn;
+pub mod identity;
+pub mod limits;
+pub mod rewrite;
+
+// 3. Configuration.
+pub mod policy;
+
 // 4. Adapters: everything that touches the world.
 pub mod deadlines;
+pub mod jwks;
 pub mod listener;
+pub mod login;
+pub mod telemetry;
+pub mod upstream;
+pub mod users_file;
+
+// 5. The story.
+pub mod gateway;

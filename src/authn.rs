@@ -1,0 +1,204 @@
+//! Who is it? From an `Authorization` header to a [`Subject`] that nobody but a verifier makes.
+//!
+//! Pure and synchronous: it never waits, never logs, never asks the time. What costs processor time
+//! ([`Users::verify`]) is run off the async threads by its caller. As whom a subject acts is `identity`'s question.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+pub mod credentials;
+pub mod jwt;
+pub mod keys;
+pub mod password;
+mod token;
+pub mod users;
+
+pub use credentials::Credentials;
+pub use jwt::{Issuer, IssuerSettings, TokenVerdict};
+pub use keys::{Algorithm, KeySet, KeySource};
+pub use password::{PasswordProblem, hash_password};
+pub use users::{User, Users, UsersProblem};
+
+/// Which source of identities proved a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The users file, by Basic.
+    Basic,
+    /// The `[[jwt]]` entry of that name.
+    Jwt(Arc<str>),
+}
+
+/// As `identity.map` writes it: `basic`, `jwt:corp`.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic => f.write_str("basic"),
+            Self::Jwt(name) => write!(f, "jwt:{name}"),
+        }
+    }
+}
+
+/// Who the credentials prove, in the words of the source that proved it. Only a verifier makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    source: Source,
+    name: Arc<str>,
+    groups: Arc<[Arc<str>]>,
+}
+
+impl Subject {
+    /// For a verifier that has proved `name`, and for those who ask what would follow if it had (`explain`, tests).
+    pub(crate) fn proven(
+        source: Source,
+        name: impl Into<Arc<str>>,
+        groups: impl Into<Arc<[Arc<str>]>>,
+    ) -> Self {
+        Self {
+            source,
+            name: name.into(),
+            groups: groups.into(),
+        }
+    }
+
+    /// What proved it.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The name in the users file, or the value of the configured claim: not empty, without control characters.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The groups that the users file or the token gives it.
+    pub fn groups(&self) -> &[Arc<str>] {
+        &self.groups
+    }
+}
+
+/// With its source, as rules and logs name it: `basic:alice`, `jwt:corp:alice`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source, self.name)
+    }
+}
+
+/// Everything that can prove a subject, compiled from one configuration.
+#[derive(Debug)]
+pub struct Authn {
+    /// What the challenges call this gateway.
+    pub realm: String,
+    /// Who may log in by Basic.
+    pub users: Option<Users>,
+    /// Whose tokens are good.
+    pub issuers: Vec<Arc<Issuer>>,
+    challenges: [HeaderValue; 2],
+}
+
+impl Authn {
+    /// Puts the verifiers together. Refuses what could not be told apart later: two issuers of one name or of one
+    /// `iss`, and a realm that cannot stand in a header. The error says which, for the operator.
+    pub fn new(realm: String, users: Option<Users>, issuers: Vec<Arc<Issuer>>) -> Result<Self, String> {
+        let challenges = challenges_for(&realm)?;
+        for (place, issuer) in issuers.iter().enumerate() {
+            for earlier in issuers.iter().take(place) {
+                if earlier.name() == issuer.name() {
+                    return Err(format!(
+                        "two jwt entries are named '{}'; names must differ",
+                        issuer.name()
+                    ));
+                }
+                // The issuer of a token is chosen by its `iss`, so that must choose one.
+                if earlier.issuer() == issuer.issuer() {
+                    return Err(format!(
+                        "the jwt entries '{}' and '{}' have the same issuer '{}'; write one entry with both audiences",
+                        earlier.name(),
+                        issuer.name(),
+                        issuer.issuer()
+                    ));
+                }
+            }
+        }
+        Ok(Self {
+            realm,
+            users,
+            issuers,
+            challenges,
+        })
+    }
+
+    /// The `WWW-Authenticate` lines of a 401, Basic first and each its own line: Livy's Java client fails on a
+    /// list, and HDInsight's tools look at the first line only. Both are always there, because a token is welcome
+    /// as the Basic password too.
+    pub fn challenges(&self) -> &[HeaderValue] {
+        &self.challenges
+    }
+
+    /// The `[[jwt]]` entry of that name.
+    pub fn issuer(&self, name: &str) -> Option<&Arc<Issuer>> {
+        self.issuers.iter().find(|issuer| issuer.name() == name)
+    }
+
+    /// Verifies a token from `Authorization: Bearer`. `now_wall` is the time since 1970.
+    ///
+    /// The token's unproven `iss` only chooses whose rules it must pass; an unknown kid asks that issuer for fresh keys.
+    pub fn verify_token(&self, token: &str, now_wall: Duration) -> TokenVerdict {
+        jwt::verify(&self.issuers, token, now_wall, jwt::Carrier::Bearer)
+    }
+
+    /// Whether a Basic password is to be taken as a token: it has the shape of one and an issuer allows that.
+    pub fn is_password_token(&self, password: &str) -> bool {
+        token::looks_like_token(password) && self.issuers.iter().any(|issuer| issuer.as_basic_password())
+    }
+
+    /// Verifies a token that came as the Basic password: by the issuers with `as_basic_password` alone.
+    ///
+    /// The caller must still compare the Basic user name: it must be the subject's name or the Livy user that the
+    /// subject is mapped to.
+    pub fn verify_password_token(&self, token: &str, now_wall: Duration) -> TokenVerdict {
+        jwt::verify(&self.issuers, token, now_wall, jwt::Carrier::BasicPassword)
+    }
+
+    /// What a cached proof of `subject` stands on: changes when the user's stored line, the issuer's settings or its
+    /// keys change; None when nothing here would prove it any more.
+    pub fn version_of(&self, subject: &Subject) -> Option<u64> {
+        match subject.source() {
+            Source::Basic => self.users.as_ref()?.version_of(subject.name()),
+            Source::Jwt(name) => self.issuer(name).map(|issuer| issuer.key_version()),
+        }
+    }
+}
+
+fn challenges_for(realm: &str) -> Result<[HeaderValue; 2], String> {
+    let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    if realm.is_empty() || !realm.bytes().all(quotable) {
+        return Err(
+            "the realm must be printable ASCII without quotes and backslashes, such as \"livy\"".into(),
+        );
+    }
+    // RFC 7617 §2.1: UTF-8 is the one charset that may be announced, and the one that is read.
+    let lines = [
+        format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+        format!("Bearer realm=\"{realm}\""),
+    ];
+    let [basic, bearer] = lines.map(|line| HeaderValue::try_from(line).map_err(|e| e.to_string()));
+    Ok([basic?, bearer?])
+}
+
+/// Sixty-four bits that differ when any part differs: for cache keys, not for secrecy. Each part carries its length,
+/// so that no two lists of parts read the same.
+fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in parts {
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part);
+    }
+    let digest = context.finish();
+    digest
+        .as_ref()
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,281 @@
+//! As whom Livy acts: from a proven subject to the one Livy user of a request.
+//!
+//! Two decisions, both pure. [`Identities::resolve`] applies the mapping rules: the first that matches decides,
+//! and nothing is guessed, trimmed or folded on the way. [`Identities::acting`] judges the names that a client
+//! wrote itself (`doAs`, `proxyUser`): its own Livy user is fine, another one needs a delegate rule.
+//!
+//! A [`LivyUser`] is made nowhere else, so what reaches Livy as a user is always a legal name that a rule gave.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::authn::{Source, Subject};
+use crate::denial::{Denial, quotable};
+
+mod delegate;
+mod map;
+mod reserved;
+
+pub use delegate::DelegateRule;
+pub use map::{MapRule, SourceFilter};
+
+use map::Mapped;
+use reserved::Reserved;
+
+/// A name that Livy may be told as the user: `[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}`, never empty.
+///
+/// Livy 0.9 hands the value of `doAs` to Hadoop as it stands, so no delimiter of a query, a path or a Kerberos
+/// principal (`&`, `=`, `/`, blank …) may be in it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LivyUser(Arc<str>);
+
+impl LivyUser {
+    /// The longest name, in bytes.
+    pub const MAX_BYTES: usize = 128;
+
+    fn new(name: &str) -> Option<Self> {
+        Self::is_legal(name).then(|| Self(name.into()))
+    }
+
+    fn is_legal(name: &str) -> bool {
+        let first_is_plain = name
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        first_is_plain && name.len() <= Self::MAX_BYTES && name.bytes().all(Self::may_contain)
+    }
+
+    const fn may_contain(byte: u8) -> bool {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'@' | b'-')
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A user for the tests of the modules that are handed one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(name: &str) -> Self {
+        Self::new(name).expect("a legal name")
+    }
+}
+
+impl fmt::Display for LivyUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for LivyUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &self.0)
+    }
+}
+
+/// A subject inside this gateway: who it is, as whom Livy acts for it, and its groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    subject: Arc<Subject>,
+    livy_user: LivyUser,
+}
+
+impl Principal {
+    /// Who the credentials prove.
+    pub fn subject(&self) -> &Arc<Subject> {
+        &self.subject
+    }
+
+    /// As whom Livy acts unless a delegate rule says otherwise.
+    pub const fn livy_user(&self) -> &LivyUser {
+        &self.livy_user
+    }
+
+    /// The groups that the source of the login gave: the users file's, or the claim's.
+    pub fn groups(&self) -> &[Arc<str>] {
+        self.subject.groups()
+    }
+}
+
+/// The user of one request, checked against every name that the client wrote: what a rewrite needs to name
+/// anybody to Livy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acting {
+    livy_user: LivyUser,
+    on_behalf: bool,
+}
+
+impl Acting {
+    /// As whom Livy acts.
+    pub const fn livy_user(&self) -> &LivyUser {
+        &self.livy_user
+    }
+
+    /// Whether a delegate acts for somebody else here.
+    pub const fn is_on_behalf(&self) -> bool {
+        self.on_behalf
+    }
+}
+
+/// Which rule decides about a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matched {
+    /// The `[[identity.map]]` rule of this index, counted from 0.
+    Rule(usize),
+    /// No rule is written; the Livy user is the subject's own name.
+    SameName,
+    /// Rules are written and none matches.
+    Nothing,
+}
+
+/// The compiled `[identity]` section.
+#[derive(Debug)]
+pub struct Identities {
+    rules: Vec<MapRule>,
+    reserved: Reserved,
+    delegates: Vec<DelegateRule>,
+    /// By Livy user, since a delegate's target is named as one.
+    groups_of_users: BTreeMap<LivyUser, BTreeSet<Arc<str>>>,
+}
+
+impl Identities {
+    /// Puts the rules together; the error says which key is wrong and what to write instead.
+    ///
+    /// Without rules every subject maps to the Livy user of the same name. That is right for a single source
+    /// only: who compiles a configuration with several sources must insist on a rule, or somebody becomes
+    /// alice because two sources know an alice. The gateway's own account at Livy belongs into `also_reserved`.
+    pub fn new(
+        rules: Vec<MapRule>,
+        also_reserved: Vec<String>,
+        delegates: Vec<DelegateRule>,
+    ) -> Result<Self, String> {
+        let reserved = Reserved::with(also_reserved)?;
+        for rule in &rules {
+            if let Some(user) = rule.gives_everybody()
+                && reserved.contains(user)
+            {
+                return Err(format!(
+                    "livy_user = \"{user}\" is a reserved name and the rule has no subject, so every login would become {user}; write the subject that may"
+                ));
+            }
+        }
+        for rule in &delegates {
+            if let Some(user) = rule.named_users().find(|user| reserved.contains(user)) {
+                return Err(format!(
+                    "for = [\"user:{user}\"] of the delegate {}: {user} is a reserved name, for which nobody may act; leave it out",
+                    rule.service()
+                ));
+            }
+        }
+        Ok(Self {
+            rules,
+            reserved,
+            delegates,
+            groups_of_users: BTreeMap::new(),
+        })
+    }
+
+    /// Learns the groups of the users file, for delegate rules that say `group:NAME`.
+    ///
+    /// The gateway can ask no identity provider about a third person, so the groups of a delegate's target are
+    /// known from the users file alone. Each of its users is mapped as if logged in with Basic; a Livy user to
+    /// which several of them map has the groups that all of these have.
+    #[must_use]
+    pub fn with_users<'a>(mut self, users: impl IntoIterator<Item = (&'a str, &'a [Arc<str>])>) -> Self {
+        for (name, groups) in users {
+            let Ok(livy_user) = self.livy_user_of(&Source::Basic, name) else {
+                continue;
+            };
+            self.groups_of_users
+                .entry(livy_user)
+                .and_modify(|known| known.retain(|group| groups.contains(group)))
+                .or_insert_with(|| groups.iter().cloned().collect());
+        }
+        self
+    }
+
+    /// The principal of a subject: the first rule that matches decides, also when its result is refused.
+    pub fn resolve(&self, subject: &Arc<Subject>) -> Result<Principal, Denial> {
+        let livy_user = self
+            .livy_user_of(subject.source(), subject.name())
+            .map_err(|Unmapped| Denial::UnmappedIdentity {
+                subject: quotable(&subject.to_string()),
+            })?;
+        Ok(Principal {
+            subject: Arc::clone(subject),
+            livy_user,
+        })
+    }
+
+    /// Which rule decides about a subject, for explanations.
+    pub fn explain(&self, subject: &Subject) -> Matched {
+        if self.rules.is_empty() {
+            return Matched::SameName;
+        }
+        self.rules
+            .iter()
+            .position(|rule| rule.apply(subject.source(), subject.name()).is_some())
+            .map_or(Matched::Nothing, Matched::Rule)
+    }
+
+    /// Whom the request acts as, given every name that the client itself wrote (query, body …).
+    ///
+    /// All of them must be one and the same name, and that must be the principal's Livy user or one for which a
+    /// delegate rule lets this service act from this address. There is no silent override: a request that names
+    /// another user is refused, because it would run as somebody who was not asked for. That holds for the user
+    /// name of the login too, where it maps to another Livy user.
+    pub fn acting(&self, principal: &Principal, peer: IpAddr, requested: &[&str]) -> Result<Acting, Denial> {
+        let mapped = principal.livy_user();
+        let Some(asked) = requested.iter().find(|name| **name != mapped.as_str()) else {
+            return Ok(Acting {
+                livy_user: mapped.clone(),
+                on_behalf: false,
+            });
+        };
+        let all_agree = requested.iter().all(|name| name == asked);
+        match self.delegated(principal, peer, asked) {
+            Some(livy_user) if all_agree => Ok(Acting {
+                livy_user,
+                on_behalf: true,
+            }),
+            Some(_) | None => Err(Denial::ImpersonationRefused {
+                asked: quotable(asked),
+                mapped: mapped.to_string(),
+            }),
+        }
+    }
+
+    fn delegated(&self, principal: &Principal, peer: IpAddr, asked: &str) -> Option<LivyUser> {
+        let target = LivyUser::new(asked).filter(|_| !self.reserved.contains(asked))?;
+        let groups = self.groups_of_users.get(&target);
+        self.delegates
+            .iter()
+            .any(|rule| rule.allows(principal.subject(), peer, &target, groups))
+            .then_some(target)
+    }
+
+    fn livy_user_of(&self, source: &Source, name: &str) -> Result<LivyUser, Unmapped> {
+        let mapped = if self.rules.is_empty() {
+            Mapped::from_subject(name)
+        } else {
+            self.rules
+                .iter()
+                .find_map(|rule| rule.apply(source, name))
+                .ok_or(Unmapped)?
+        };
+        match mapped {
+            Mapped::Exact(user) => Ok(user),
+            Mapped::Computed(user) if self.reserved.contains(user.as_str()) => Err(Unmapped),
+            Mapped::Computed(user) => Ok(user),
+            Mapped::Illegal => Err(Unmapped),
+        }
+    }
+}
+
+/// No rule gives a Livy user, or the one that matches gives none that may be.
+struct Unmapped;
+
+#[cfg(test)]
+mod tests;

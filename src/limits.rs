@@ -1,0 +1,528 @@
+//! How fast strangers may try: GCRA limits by address, with counters in memory and a clock that is given.
+//!
+//! A limit is spent by what costs something before anybody is known: a request whose credential is not in the
+//! cache, and a password that turns out wrong. Requests without credentials are never counted, because some
+//! clients ask first and log in when challenged.
+//!
+//! Keys are addresses and digests of what was typed, so anybody can make new ones: each counter holds a bounded
+//! number of them, and those that do not fit share one.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::state::keyed::ShrinkableKeyedStateStore;
+use governor::{NotUntil, Quota, RateLimiter};
+
+use crate::clock::Clock;
+
+/// So many per time, and so many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    count: NonZeroU32,
+    per: Duration,
+    burst: NonZeroU32,
+}
+
+impl Rate {
+    /// `count` per `per`, and up to `burst` at once after a pause.
+    pub const fn new(count: NonZeroU32, per: Duration, burst: NonZeroU32) -> Self {
+        Self { count, per, burst }
+    }
+
+    /// The same rate with another burst.
+    #[must_use]
+    pub const fn with_burst(self, burst: NonZeroU32) -> Self {
+        Self { burst, ..self }
+    }
+
+    /// How many at once.
+    pub const fn burst(self) -> NonZeroU32 {
+        self.burst
+    }
+
+    fn quota(self, burst: NonZeroU32) -> Quota {
+        // Less than a nanosecond between two is more than anybody can ask for: the shortest interval stands for it.
+        let interval = (self.per / self.count.get()).max(Duration::from_nanos(1));
+        Quota::with_period(interval)
+            .unwrap_or(Quota::per_second(NonZeroU32::MIN))
+            .allow_burst(burst)
+    }
+}
+
+/// As the configuration writes it: `100/s`, `20/min`, `5/h`; the burst is the count until another is set.
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem = || {
+            format!(
+                "\"{text}\" is no rate; write a count and a unit, such as \"100/s\", \"20/min\" or \"5/h\""
+            )
+        };
+        let (count, unit) = text.split_once('/').ok_or_else(problem)?;
+        let per = match unit {
+            "s" => SECOND,
+            "min" => MINUTE,
+            "h" => HOUR,
+            _ => return Err(problem()),
+        };
+        if !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(problem());
+        }
+        let count = count.parse().map_err(|_| problem())?;
+        Ok(Self::new(count, per, count))
+    }
+}
+
+/// `100/s`, in the largest unit that the rate was written in.
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = match self.per {
+            SECOND => "s",
+            MINUTE => "min",
+            HOUR => "h",
+            other => return write!(f, "{}/{other:?}", self.count),
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
+/// The limits of those who are not known yet: `[limits] per_address` and `failed_logins`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginLimits {
+    /// Requests with a credential that is not cached, by address. A notebook server is one address.
+    pub per_address: Rate,
+    /// Wrong passwords, by address.
+    pub failed_per_address: Rate,
+    /// Passwords tried, by address and account; a cached or recently proven one is not tried.
+    pub failed_per_address_and_account: Rate,
+}
+
+/// 100/s with a burst of 400; 20/min; 10/min.
+impl Default for LoginLimits {
+    fn default() -> Self {
+        Self {
+            per_address: Rate::new(count(100), SECOND, count(400)),
+            failed_per_address: Rate::new(count(20), MINUTE, count(20)),
+            failed_per_address_and_account: Rate::new(count(10), MINUTE, count(10)),
+        }
+    }
+}
+
+/// Whom an address limit counts: an IPv4 address, or the /64 of an IPv6 one, which is the least that one customer
+/// has. An IPv4 address written as IPv6 (`::ffff:a.b.c.d`) is the IPv4 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AddressKey(Network);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Network {
+    V4(u32),
+    V6(u64),
+}
+
+impl From<IpAddr> for AddressKey {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => Network::V4(address.to_bits()),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, _, _, _, _] = address.segments();
+                let high = [a, b, c, d];
+                Network::V6(high.iter().fold(0, |bits, part| bits << 16 | u64::from(*part)))
+            }
+        })
+    }
+}
+
+/// When to try again: as long as this, from now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait(pub Duration);
+
+/// The counters behind [`LoginLimits`].
+#[derive(Debug)]
+pub struct LoginCounters {
+    limits: LoginLimits,
+    clock: Ticks,
+    requests: Limiter<AddressKey, Cells<AddressKey>>,
+    /// Two views of the same cells: one looks whether there is room, the other takes it.
+    failures_left: Limiter<AddressKey, Look<AddressKey>>,
+    failures: Limiter<AddressKey, Cells<AddressKey>>,
+    attempts: Limiter<(AddressKey, u64), Cells<(AddressKey, u64)>>,
+    accounts: RandomState,
+}
+
+type Limiter<K, S> = RateLimiter<K, S, Ticks, NoOpMiddleware<Duration>>;
+
+impl LoginCounters {
+    /// Counters that start empty.
+    pub fn new(limits: LoginLimits, clock: Arc<dyn Clock>) -> Self {
+        Self::with_room(limits, clock, KEYS_MAX)
+    }
+
+    fn with_room(limits: LoginLimits, clock: Arc<dyn Clock>, keys_max: usize) -> Self {
+        let clock = Ticks(clock);
+        let rate = limits.failed_per_address;
+        let owed = rate.burst.saturating_add(FAILURES_OWED_MAX);
+        let failures = Cells::new(keys_max);
+        let quota = |rate: Rate| rate.quota(rate.burst);
+        Self {
+            limits,
+            requests: RateLimiter::new(quota(limits.per_address), Cells::new(keys_max), clock.clone()),
+            failures_left: RateLimiter::new(quota(rate), Look(failures.clone()), clock.clone()),
+            failures: RateLimiter::new(rate.quota(owed), failures, clock.clone()),
+            attempts: RateLimiter::new(
+                quota(limits.failed_per_address_and_account),
+                Cells::new(keys_max),
+                clock.clone(),
+            ),
+            accounts: RandomState::new(),
+            clock,
+        }
+    }
+
+    /// The limits that are counted.
+    pub const fn limits(&self) -> LoginLimits {
+        self.limits
+    }
+
+    /// Counts a request whose credential is not cached.
+    pub fn request(&self, from: AddressKey) -> Result<(), Wait> {
+        self.requests.check_key(&from).map_err(|until| self.wait(&until))
+    }
+
+    /// Counts a password that is about to be tried, and asks whether this address may still fail.
+    ///
+    /// An account's tries are counted before their outcome is known, so that guesses at once cannot outrun the
+    /// count. An address's are not: hundreds of notebooks behind one address may log in at the same moment.
+    pub fn attempt(&self, from: AddressKey, account: &str) -> Result<(), Wait> {
+        self.failures_left
+            .check_key(&from)
+            .map_err(|until| self.wait(&until))?;
+        self.attempts
+            .check_key(&(from, self.accounts.hash_one(account)))
+            .map_err(|until| self.wait(&until))
+    }
+
+    /// Counts a password that was wrong.
+    ///
+    /// What was tried while there was room and failed after it was used up is owed: the address waits longer.
+    pub fn failure(&self, from: AddressKey) {
+        // Beyond what can be owed there is nothing more to count.
+        let _: Result<(), _> = self.failures.check_key(&from);
+    }
+
+    /// Forgets who has been quiet long enough to start afresh. Call it about once a minute.
+    pub fn sweep(&self) {
+        self.requests.retain_recent();
+        self.failures.retain_recent();
+        self.attempts.retain_recent();
+    }
+
+    fn wait(&self, until: &NotUntil<Duration>) -> Wait {
+        Wait(until.wait_time_from(self.clock.now()))
+    }
+}
+
+/// Our clock as governor reads it.
+#[derive(Debug, Clone)]
+struct Ticks(Arc<dyn Clock>);
+
+impl governor::clock::Clock for Ticks {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
+
+/// The state of a limiter by key, for at most so many keys; all further ones share one cell, until a sweep
+/// makes room. governor's own stores grow with whatever is asked of them.
+#[derive(Debug)]
+struct Cells<K>(Arc<Mutex<Table<K>>>);
+
+#[derive(Debug)]
+struct Table<K> {
+    known: HashMap<K, Nanos>,
+    overflow: Option<Nanos>,
+    keys_max: usize,
+}
+
+impl<K> Cells<K> {
+    fn new(keys_max: usize) -> Self {
+        Self(Arc::new(Mutex::new(Table {
+            known: HashMap::new(),
+            overflow: None,
+            keys_max,
+        })))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> Clone for Cells<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K: Hash + Eq> Table<K> {
+    fn get(&self, key: &K) -> Option<Nanos> {
+        match self.known.get(key) {
+            Some(cell) => Some(*cell),
+            None if self.is_full() => self.overflow,
+            None => None,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.known.len() >= self.keys_max
+    }
+}
+
+impl<K: Hash + Eq + Clone> StateStore for Cells<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut table = self.table();
+        let (outcome, cell) = decide(table.get(key))?;
+        if table.is_full() && !table.known.contains_key(key) {
+            table.overflow = Some(cell);
+        } else {
+            table.known.insert(key.clone(), cell);
+        }
+        Ok(outcome)
+    }
+}
+
+impl<K: Hash + Eq + Clone> ShrinkableKeyedStateStore<K> for Cells<K> {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.table().known.retain(|_, cell| *cell > drop_below);
+    }
+
+    fn shrink_to_fit(&self) {
+        self.table().known.shrink_to_fit();
+    }
+
+    fn len(&self) -> usize {
+        self.table().known.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.table().known.is_empty()
+    }
+}
+
+/// The same cells for a limiter that only asks whether there is room and takes none.
+#[derive(Debug)]
+struct Look<K>(Cells<K>);
+
+impl<K: Hash + Eq + Clone> StateStore for Look<K> {
+    type Key = K;
+
+    fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let cell = self.0.table().get(key);
+        decide(cell).map(|(outcome, _)| outcome)
+    }
+}
+
+const fn count(n: u32) -> NonZeroU32 {
+    match NonZeroU32::new(n) {
+        Some(n) => n,
+        None => NonZeroU32::MIN,
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// About 6 MB for each of the three counters when all of it is used.
+const KEYS_MAX: usize = 100_000;
+
+/// As many passwords as can wait to be checked, so that nobody is locked out for longer than those take.
+const FAILURES_OWED_MAX: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn address(text: &str) -> AddressKey {
+        AddressKey::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    fn rate(text: &str) -> Rate {
+        text.parse().unwrap()
+    }
+
+    fn limits(per_address: &str, failed: &str, failed_account: &str) -> LoginLimits {
+        LoginLimits {
+            per_address: rate(per_address),
+            failed_per_address: rate(failed),
+            failed_per_address_and_account: rate(failed_account),
+        }
+    }
+
+    fn counters(limits: LoginLimits) -> (Arc<ManualClock>, LoginCounters) {
+        let clock = Arc::new(ManualClock::at(Duration::ZERO));
+        (Arc::clone(&clock), LoginCounters::new(limits, clock))
+    }
+
+    fn granted(times: usize, mut ask: impl FnMut() -> Result<(), Wait>) -> usize {
+        (0..times).filter(|_| ask().is_ok()).count()
+    }
+
+    #[test]
+    fn rates_are_written_as_a_count_and_a_unit() {
+        for (text, per) in [("100/s", SECOND), ("20/min", MINUTE), ("1/h", HOUR)] {
+            assert_eq!((rate(text).per, rate(text).to_string().as_str()), (per, text));
+            assert_eq!(rate(text).burst(), rate(text).count);
+        }
+        for text in [
+            "",
+            "10",
+            "/s",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1.5/s",
+            "10/sec",
+            "10 / s",
+            "99999999999/s",
+        ] {
+            assert!(Rate::from_str(text).unwrap_err().contains("is no rate"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_spends_its_burst_and_gets_it_back_at_its_rate() {
+        let (clock, counters) = counters(LoginLimits {
+            per_address: rate("2/s").with_burst(count(3)),
+            ..LoginLimits::default()
+        });
+        let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+        assert_eq!(granted(5, || counters.request(one)), 3);
+        assert_eq!(granted(5, || counters.request(other)), 3);
+        assert_eq!(counters.request(one), Err(Wait(Duration::from_millis(500))));
+        clock.advance(SECOND);
+        assert_eq!(granted(5, || counters.request(one)), 2);
+    }
+
+    #[test]
+    fn an_ipv6_network_and_a_mapped_ipv4_address_are_one_each() {
+        assert_eq!(address("2001:db8:1:2::1"), address("2001:db8:1:2:ffff::9"));
+        assert_ne!(address("2001:db8:1:2::1"), address("2001:db8:1:3::1"));
+        assert_eq!(address("::ffff:192.0.2.1"), address("192.0.2.1"));
+        assert_ne!(address("::192.0.2.1"), address("192.0.2.1"));
+        assert_ne!(address("::1"), address("0.0.0.1"));
+    }
+
+    #[test]
+    fn an_account_is_tried_only_so_often_from_one_address() {
+        let (clock, counters) = counters(limits("100/s", "100/min", "3/min"));
+        let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+        assert_eq!(granted(9, || counters.attempt(one, "alice")), 3);
+        assert_eq!(granted(9, || counters.attempt(one, "bob")), 3);
+        assert_eq!(granted(9, || counters.attempt(other, "alice")), 3);
+        assert_eq!(counters.attempt(one, "alice"), Err(Wait(Duration::from_secs(20))));
+        clock.advance(Duration::from_secs(20));
+        assert_eq!(granted(9, || counters.attempt(one, "alice")), 1);
+    }
+
+    #[test]
+    fn right_passwords_of_many_accounts_do_not_use_an_address_up() {
+        let (_clock, counters) = counters(limits("100/s", "2/min", "3/min"));
+        let hub = address("192.0.2.1");
+        for user in 0..500 {
+            assert_eq!(counters.attempt(hub, &format!("user{user}")), Ok(()));
+        }
+    }
+
+    #[test]
+    fn failures_of_many_accounts_do() {
+        let (clock, counters) = counters(limits("100/s", "2/min", "3/min"));
+        let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
+        for account in ["a", "b"] {
+            assert_eq!(counters.attempt(one, account), Ok(()));
+            counters.failure(one);
+        }
+        assert_eq!(counters.attempt(one, "c"), Err(Wait(Duration::from_secs(30))));
+        assert_eq!(counters.attempt(other, "c"), Ok(()));
+        clock.advance(Duration::from_secs(30));
+        assert_eq!(counters.attempt(one, "c"), Ok(()));
+    }
+
+    #[test]
+    fn failures_tried_at_once_are_owed_up_to_a_bound() {
+        let (clock, counters) = counters(limits("100/s", "2/min", "1000/min"));
+        let one = address("192.0.2.1");
+        for _ in 0..4 {
+            counters.failure(one);
+        }
+        assert_eq!(counters.attempt(one, "a"), Err(Wait(Duration::from_secs(90))));
+        for _ in 0..10_000 {
+            counters.failure(one);
+        }
+        let longest = Duration::from_secs(30) * (FAILURES_OWED_MAX + 1);
+        assert_eq!(counters.attempt(one, "a"), Err(Wait(longest)));
+        clock.advance(longest);
+        assert_eq!(counters.attempt(one, "a"), Ok(()));
+    }
+
+    #[test]
+    fn keys_beyond_the_bound_share_one_cell_and_known_ones_keep_theirs() {
+        let clock = Arc::new(ManualClock::at(Duration::ZERO));
+        let counters = LoginCounters::with_room(
+            limits("2/s", "2/min", "2/min"),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            2,
+        );
+        let [first, second, third, fourth] =
+            ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"].map(address);
+        for key in [first, second] {
+            assert_eq!(counters.request(key), Ok(()));
+        }
+        assert_eq!(granted(9, || counters.request(third)), 2);
+        assert_eq!(granted(9, || counters.request(fourth)), 0);
+        assert_eq!(granted(9, || counters.request(first)), 1);
+        assert_eq!(counters.requests.len(), 2);
+    }
+
+    #[test]
+    fn a_sweep_forgets_the_quiet_and_only_them() {
+        let (clock, counters) = counters(limits("2/s", "2/min", "2/min"));
+        let (quiet, busy) = (address("192.0.2.1"), address("192.0.2.2"));
+        assert_eq!(counters.request(quiet), Ok(()));
+        assert_eq!(counters.attempt(quiet, "alice"), Ok(()));
+        counters.failure(quiet);
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(granted(9, || counters.request(busy)), 2);
+        counters.sweep();
+        assert_eq!(
+            (
+                counters.requests.len(),
+                counters.failures.len(),
+                counters.attempts.len()
+            ),
+            (1, 0, 0)
+        );
+        assert_eq!(granted(9, || counters.request(busy)), 0);
+    }
+}
