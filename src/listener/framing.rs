@@ -68,6 +68,14 @@ impl Scanner {
         self.heads
     }
 
+    /// Whether a request's body is still to come.
+    pub(super) const fn is_in_body(&self) -> bool {
+        match self.state {
+            State::Head => false,
+            State::Body { .. } | State::Chunk(_) => true,
+        }
+    }
+
     /// Walks over the next bytes of the connection. What it did not accept must be given again, with more behind it.
     pub(super) fn scan(&mut self, input: &[u8]) -> Scanned {
         let mut at = 0;
