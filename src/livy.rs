@@ -2,6 +2,8 @@
 //!
 //! Nothing here awaits, logs or touches the world.
 
+pub mod body;
+pub mod json;
 pub mod operation;
 pub mod session_ref;
 
