@@ -4,6 +4,8 @@
 
 pub mod body;
 pub mod json;
+pub(crate) mod media_type;
+pub mod multipart;
 pub mod operation;
 pub mod session_ref;
 
