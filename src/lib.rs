@@ -7,3 +7,6 @@
 pub mod clock;
 pub mod denial;
 pub mod livy;
+
+// 2. Rules: pure decisions over the vocabulary.
+pub mod body_policy;
