@@ -11,6 +11,7 @@ pub mod livy;
 // 2. Rules: pure decisions over the vocabulary.
 pub mod access;
 pub mod authn;
+pub mod body_policy;
 pub mod identity;
 pub mod limits;
 pub mod rewrite;

@@ -109,7 +109,7 @@ pub async fn accept<H: Handler>(socket: TcpListener, port: Arc<Port>, handler: H
                 let counted = Counted::new(&context.open);
                 tokio::spawn(async move {
                     let _counted = counted;
-                    serve(stream, peer, handler, &context).await;
+                    serve(stream, peer, handler, context).await;
                     port.places.add_permits(1);
                 });
             }
@@ -130,7 +130,7 @@ async fn accept_one(socket: &TcpListener, port: &Port) -> io::Result<(TcpStream,
     Ok(accepted)
 }
 
-async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: &Context) {
+async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: Context) {
     // Nagle's algorithm would hold the second part of an answer back for a round trip.
     if stream.set_nodelay(true).is_err() {
         return;
@@ -139,11 +139,11 @@ async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: &
     let tls = policy.listeners.get(peer.listener).and_then(|listener| listener.tls.clone());
     drop(policy);
     match tls {
-        None => connection::drive(stream, peer, handler, context).await,
+        None => connection::drive(stream, peer, handler, &context).await,
         Some(config) => {
             let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
             match context.deadlines.limit(HANDSHAKE_TIME, handshake).await {
-                Ok(Ok(stream)) => connection::drive(stream, peer, handler, context).await,
+                Ok(Ok(stream)) => connection::drive(stream, peer, handler, &context).await,
                 Ok(Err(error)) => debug!(%error, peer = %peer.address, "the TLS handshake failed"),
                 Err(_) => debug!(peer = %peer.address, "the TLS handshake took too long"),
             }

@@ -26,7 +26,7 @@ use super::{Gateway, browser};
 use crate::access::{self, Grant};
 use crate::body_policy::{self, Coding};
 use crate::denial::{Denial, Leftover};
-use crate::identity::Principal;
+use crate::identity::{LivyUser, Principal};
 use crate::listener::Peer;
 use crate::livy::multipart::MultipartRewriter;
 use crate::livy::operation::{Action, BodyKind, JsonBody, Method, Operation};
@@ -36,8 +36,8 @@ use crate::livy::session_ref::{Kind, SessionId};
 use crate::livy::target::Target;
 use crate::login::LoginPolicy;
 use crate::policy::{Impersonation, Policy};
-use crate::rewrite::{self, OwnCall, Payload, TRACEPARENT, Trail};
-use crate::upstream::{Failure, RequestBody, Reuse};
+use crate::rewrite::{self, Outbound, OwnCall, Payload, TRACEPARENT, Trail};
+use crate::upstream::{Failure, ReplyBody, RequestBody, Reuse};
 
 impl Gateway {
     /// Answers the request, or says why not.
@@ -72,7 +72,7 @@ impl Gateway {
             method: call.method,
             page: call.page,
             cargo,
-            base: target.base(),
+            base: if call.method.is_safe() { Box::default() } else { target.base().into() },
             request_id: report.request_id().clone(),
             traceparent: traceparent(&head.headers),
         };
@@ -166,15 +166,13 @@ impl Gateway {
     async fn carry_out_to_the_end(
         &self,
         policy: &Arc<Policy>,
-        errand: Errand<'_>,
+        errand: Errand,
         report: &mut Report<'_>,
     ) -> Result<Response<AnswerBody>, Denial> {
-        let (gateway, policy, base) = (self.clone(), Arc::clone(policy), errand.base.to_owned());
-        let errand = errand.parts();
+        let (gateway, policy) = (self.clone(), Arc::clone(policy));
         let (sender, receiver) = oneshot::channel();
         self.shared.detached.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
-            let errand = Errand::from_parts(errand, &base);
             let (operation, user) = (errand.grant.operation().label(), errand.grant.livy_user().clone());
             let request_id = errand.request_id.clone();
             let done = Box::pin(gateway.carry_out_held(&policy, errand)).await;
@@ -191,34 +189,34 @@ impl Gateway {
     }
 
     /// Carries out, reads the whole answer and draws the consequences.
-    async fn carry_out_held(&self, policy: &Policy, errand: Errand<'_>) -> Done {
+    async fn carry_out_held(&self, policy: &Policy, errand: Errand) -> Done {
         let operation = errand.grant.operation().clone();
         let user = errand.grant.livy_user().clone();
-        let asked = errand.asked(policy);
+        let asked = errand.asked();
         let mut done = self.carry_out(policy, errand).await;
         done.answer = match done.answer {
-            Ok(response) => reply::hold(asked, response).await,
+            Ok(response) => reply::hold(&asked, response).await,
             Err(denial) => Err(denial),
         };
         if let (Operation::Create(kind), Ok(response)) = (&operation, &done.answer)
             && response.status() == StatusCode::CREATED
             && policy.livy.impersonation == Impersonation::Required
-            && let Err(denial) = self.check_created(policy, *kind, user.as_str(), response.body()).await
+            && let Err(denial) = self.check_created(policy, *kind, &user, response.body()).await
         {
             done.answer = Err(denial);
         }
         done
     }
 
-    async fn carry_out(&self, policy: &Policy, errand: Errand<'_>) -> Done {
+    async fn carry_out(&self, policy: &Policy, errand: Errand) -> Done {
         let began = self.shared.clock.monotonic();
-        let asked = errand.asked(policy);
+        let asked = errand.asked();
         let heard = self.forward(policy, errand).await;
         let livy_took = self.shared.clock.monotonic().saturating_sub(began);
         match heard {
             Ok(reply) => {
                 let livy_status = Some(reply.status().as_u16());
-                Done { answer: reply::translate(asked, reply).await, livy_status, livy_took }
+                Done { answer: reply::translate(&policy.livy.endpoint, &asked, reply).await, livy_status, livy_took }
             }
             Err(denial) => Done { answer: Err(denial), livy_status: None, livy_took },
         }
@@ -228,19 +226,17 @@ impl Gateway {
     async fn forward(
         &self,
         policy: &Policy,
-        errand: Errand<'_>,
-    ) -> Result<Response<crate::upstream::ReplyBody>, Denial> {
+        mut errand: Errand,
+    ) -> Result<Response<ReplyBody>, Denial> {
         let is_safe = errand.method.is_safe();
         let look = look(errand.grant.operation());
-        let compose = |payload| {
-            let trail = Trail { request_id: &errand.request_id, traceparent: errand.traceparent.as_ref() };
-            rewrite::outbound(&policy.livy.endpoint, &errand.grant, errand.method, &errand.page, payload, trail)
-        };
-        let (payload, upload, trouble) = errand.cargo.load();
-        let first = self.upstream.send(&policy.livy, compose(payload)?, upload, Reuse::Allowed).await;
+        let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
+        let outbound = errand.compose(policy, payload)?;
+        let first = self.upstream.send(&policy.livy, outbound, upload, Reuse::Allowed).await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
-                self.upstream.send(&policy.livy, compose(Payload::Empty)?, None, Reuse::Never).await
+                let again = errand.compose(policy, Payload::Empty)?;
+                self.upstream.send(&policy.livy, again, None, Reuse::Never).await
             }
             Ok(_) | Err(_) => first,
         };
@@ -252,12 +248,12 @@ impl Gateway {
     }
 
     /// Where impersonation is required, a new session must run as the user that Livy was told.
-    async fn check_created(&self, policy: &Policy, kind: Kind, user: &str, body: &AnswerBody) -> Result<(), Denial> {
+    async fn check_created(&self, policy: &Policy, kind: Kind, user: &LivyUser, body: &AnswerBody) -> Result<(), Denial> {
         let AnswerBody::Whole(Some(bytes)) = body else {
             return Err(Denial::UpstreamUnexpected { read: false });
         };
         let created: Created = serde_json::from_slice(bytes).map_err(|_| Denial::UpstreamUnexpected { read: false })?;
-        if created.proxy_user.as_deref() == Some(user) {
+        if created.proxy_user.as_deref() == Some(user.as_str()) {
             self.shared.impersonation.obeyed();
             return Ok(());
         }
@@ -291,38 +287,25 @@ impl Gateway {
 }
 
 /// A granted request, ready to go.
-struct Errand<'a> {
+struct Errand {
     grant: Grant,
     method: Method,
     page: Page,
     cargo: Cargo,
-    base: &'a str,
+    /// Where `Location` begins; empty for reads, whose answers have none.
+    base: Box<str>,
     request_id: HeaderValue,
     traceparent: Option<HeaderValue>,
 }
 
-type ErrandParts = (Grant, Method, Page, Cargo, HeaderValue, Option<HeaderValue>);
-
-impl<'a> Errand<'a> {
-    fn asked<'p>(&self, policy: &'p Policy) -> Asked<'p>
-    where
-        'a: 'p,
-    {
-        Asked {
-            endpoint: &policy.livy.endpoint,
-            base: self.base,
-            method: self.method,
-            look: look(self.grant.operation()),
-        }
+impl Errand {
+    fn asked(&self) -> Asked {
+        Asked { base: self.base.clone(), method: self.method, look: look(self.grant.operation()) }
     }
 
-    fn parts(self) -> ErrandParts {
-        (self.grant, self.method, self.page, self.cargo, self.request_id, self.traceparent)
-    }
-
-    fn from_parts(parts: ErrandParts, base: &'a str) -> Self {
-        let (grant, method, page, cargo, request_id, traceparent) = parts;
-        Self { grant, method, page, cargo, base, request_id, traceparent }
+    fn compose(&self, policy: &Policy, payload: Payload) -> Result<Outbound, Denial> {
+        let trail = Trail { request_id: &self.request_id, traceparent: self.traceparent.as_ref() };
+        rewrite::outbound(&policy.livy.endpoint, &self.grant, self.method, &self.page, payload, trail)
     }
 }
 

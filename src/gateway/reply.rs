@@ -14,10 +14,10 @@ use crate::rewrite::{self, Endpoint};
 use crate::upstream::{ReplyBody, ReplyError};
 
 /// How a request came in, as far as its answer depends on it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
-    pub(super) endpoint: &'a Endpoint,
-    pub(super) base: &'a str,
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Where `Location` begins.
+    pub(super) base: Box<str>,
     pub(super) method: Method,
     /// Where a lost outcome can be seen.
     pub(super) look: &'static str,
@@ -25,7 +25,8 @@ pub(super) struct Asked<'a> {
 
 /// Translates Livy's answer. A success passes as it arrives; an error is read first.
 pub(super) async fn translate(
-    asked: Asked<'_>,
+    endpoint: &Endpoint,
+    asked: &Asked,
     reply: Response<ReplyBody>,
 ) -> Result<Response<AnswerBody>, Denial> {
     let read = asked.method.is_safe();
@@ -39,7 +40,7 @@ pub(super) async fn translate(
             }
             let mut response = Response::new(AnswerBody::Passing(Box::new(body)));
             *response.status_mut() = head.status;
-            copy_headers(asked, &head.headers, response.headers_mut());
+            copy_headers(endpoint, asked, &head.headers, response.headers_mut());
             Ok(response)
         }
         401 => Err(Denial::UpstreamLoginFailed { read }),
@@ -48,7 +49,7 @@ pub(super) async fn translate(
             let text = if is_json(&head.headers) { read_whole(body, ERROR_BYTES_MAX).await.ok() } else { None };
             let text = judge(head.status, text, read)?;
             let mut response = with_status(head.status, AnswerBody::whole(text));
-            copy_headers(asked, &head.headers, response.headers_mut());
+            copy_headers(endpoint, asked, &head.headers, response.headers_mut());
             Ok(response)
         }
         _ => Err(Denial::UpstreamUnexpected { read }),
@@ -56,7 +57,7 @@ pub(super) async fn translate(
 }
 
 /// Reads the rest of an answer, so that the connection is free and the outcome known before the client takes any of it.
-pub(super) async fn hold(asked: Asked<'_>, response: Response<AnswerBody>) -> Result<Response<AnswerBody>, Denial> {
+pub(super) async fn hold(asked: &Asked, response: Response<AnswerBody>) -> Result<Response<AnswerBody>, Denial> {
     let (head, body) = response.into_parts();
     let whole = match body {
         AnswerBody::Whole(bytes) => bytes.unwrap_or_default(),
@@ -100,11 +101,11 @@ fn with_status(status: StatusCode, body: AnswerBody) -> Response<AnswerBody> {
 }
 
 /// By allow-list: no cookie, challenge, server name or anything else of Livy's passes.
-fn copy_headers(asked: Asked<'_>, from: &HeaderMap, to: &mut HeaderMap) {
+fn copy_headers(endpoint: &Endpoint, asked: &Asked, from: &HeaderMap, to: &mut HeaderMap) {
     if let Some(content_type) = from.get(CONTENT_TYPE).filter(|_| is_json(from)) {
         to.insert(CONTENT_TYPE, content_type.clone());
     }
-    if let Some(location) = from.get(LOCATION).and_then(|livy| rewrite::location(asked.endpoint, asked.base, livy)) {
+    if let Some(location) = from.get(LOCATION).and_then(|livy| rewrite::location(endpoint, &asked.base, livy)) {
         to.insert(LOCATION, location);
     }
     // The length that a GET would have; there is no body to tell it from.

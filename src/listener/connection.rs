@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tracing::{debug, error};
 
@@ -34,14 +34,9 @@ where
 {
     let connection = Connection::new(&context.deadlines);
     let io = TokioIo::new(StrictIo::new(socket, Arc::clone(&connection)));
-    let on_panic = handler.clone();
     let guarded = ServiceBuilder::new()
         .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE]))
-        .layer(CatchPanicLayer::custom(move |_: Box<dyn Any + Send>| {
-            // The panic's own text stays out of the log: it may hold what the client sent.
-            error!(peer = %peer.address, "a request made the gateway panic");
-            on_panic.refuse(peer, Denial::Internal)
-        }))
+        .layer(CatchPanicLayer::custom(OnPanic { handler: handler.clone(), peer }))
         .service_fn({
             let connection = Arc::clone(&connection);
             move |request| answer(handler.clone(), peer, Arc::clone(&connection), request)
@@ -82,6 +77,23 @@ where
                 http.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// What a client is told when its request made the gateway panic.
+#[derive(Clone)]
+struct OnPanic<H> {
+    handler: H,
+    peer: Peer,
+}
+
+impl<H: Handler> ResponseForPanic for OnPanic<H> {
+    type ResponseBody = H::Body;
+
+    fn response_for_panic(&mut self, _: Box<dyn Any + Send>) -> Response<H::Body> {
+        // The panic's own text stays out of the log: it may hold what the client sent.
+        error!(peer = %self.peer.address, "a request made the gateway panic");
+        self.handler.refuse(self.peer, Denial::Internal)
     }
 }
 

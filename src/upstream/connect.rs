@@ -20,21 +20,21 @@ pub(super) async fn connect(livy: &Livy) -> Result<Kept, BoxError> {
     // A timer per connection is affordable; it is per request that it is not.
     ServiceBuilder::new()
         .timeout(livy.timeouts.connect)
-        .service_fn(|livy: Livy| async move { open(&livy).await })
+        .service_fn(open)
         .oneshot(livy.clone())
         .await
 }
 
-async fn open(livy: &Livy) -> Result<Kept, BoxError> {
-    let stream = TcpStream::connect((livy.host.as_str(), livy.port)).await?;
+async fn open(livy: Livy) -> Result<Kept, BoxError> {
+    let stream = TcpStream::connect((livy.host.clone(), livy.port)).await?;
     stream.set_nodelay(true)?;
     let probe = SockRef::from(&stream).try_clone()?;
     match &livy.tls {
-        None => greet(livy, stream, probe).await,
+        None => greet(&livy, stream, probe).await,
         Some(config) => {
             let name = ServerName::try_from(livy.host.clone())?;
             let stream = tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
-            greet(livy, stream, probe).await
+            greet(&livy, stream, probe).await
         }
     }
 }
