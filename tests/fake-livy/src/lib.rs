@@ -76,6 +76,7 @@ pub struct Builder {
     settings: Settings,
     port: u16,
     keep_body: usize,
+    keep_requests: usize,
     idle: Duration,
 }
 
@@ -96,6 +97,7 @@ impl Builder {
             },
             port: 0,
             keep_body: 64 << 20,
+            keep_requests: usize::MAX,
             idle: Duration::from_secs(30),
         }
     }
@@ -185,6 +187,13 @@ impl Builder {
         self
     }
 
+    /// How many of the newest requests are kept; all, unless said.
+    #[must_use]
+    pub const fn keep_requests(mut self, count: usize) -> Self {
+        self.keep_requests = count;
+        self
+    }
+
     /// After what time without a byte a connection is closed; Jetty's 30 s.
     #[must_use]
     pub const fn idle_timeout(mut self, idle: Duration) -> Self {
@@ -210,7 +219,7 @@ impl Builder {
             sessions: Table::default(),
             batches: Table::default(),
         };
-        let shared = Arc::new(Shared::new(model, self.keep_body, self.idle));
+        let shared = Arc::new(Shared::new(model, self.keep_body, self.keep_requests, self.idle));
         let (started, bound) = oneshot::channel();
         let (commands, asked) = mpsc::unbounded_channel();
         let server = Arc::clone(&shared);
@@ -406,6 +415,14 @@ impl FakeLivy {
         self.requests()
     }
 
+    /// The first line of every request, for people.
+    fn lines(&self) -> Vec<String> {
+        self.requests()
+            .iter()
+            .map(|request| format!("{} {}", request.method, request.target))
+            .collect()
+    }
+
     /// Waits until something holds of this Livy; it is looked at after every change.
     ///
     /// # Panics
@@ -423,7 +440,7 @@ impl FakeLivy {
             assert!(
                 now() < deadline,
                 "waited {PATIENCE:?} in vain: {what}; received {:#?}",
-                self.requests()
+                self.lines()
             );
             changed.await;
         }

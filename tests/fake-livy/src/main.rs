@@ -38,7 +38,8 @@ fn main() -> ExitCode {
 }
 
 fn options(mut words: impl Iterator<Item = String>) -> Result<Option<Builder>, String> {
-    let mut builder = FakeLivy::builder().port(8998);
+    // Nobody reads the record here, and a demonstration may stay up for days.
+    let mut builder = FakeLivy::builder().port(8998).keep_requests(1).keep_body(1 << 20);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         builder = match word.as_str() {

@@ -1,5 +1,7 @@
 //! What the simulated Livy received, for a test to read.
 
+use bytes::Bytes;
+
 use crate::target::decode_query;
 
 /// One request as it arrived, and what Livy made of it.
@@ -19,7 +21,7 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body, its framing and its chunks undone, its Content-Encoding not.
     /// Cut at [`Builder::keep_body`](crate::Builder::keep_body).
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// How many bytes the body had, kept or not.
     pub body_length: u64,
     /// Whether the body came to its end.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     /// How often the thread's heart beat: the time that waiting tests measure.
     pub(crate) beats: AtomicU64,
     keep_body: usize,
+    keep_requests: usize,
     idle: Duration,
 }
 
@@ -42,7 +44,7 @@ pub(crate) struct Shared {
 pub(crate) const BEAT: Duration = Duration::from_millis(50);
 
 impl Shared {
-    pub(crate) fn new(model: Model, keep_body: usize, idle: Duration) -> Self {
+    pub(crate) fn new(model: Model, keep_body: usize, keep_requests: usize, idle: Duration) -> Self {
         Self {
             model: Mutex::new(model),
             signer: Mutex::default(),
@@ -55,6 +57,7 @@ impl Shared {
             changed: Arc::new(Notify::new()),
             beats: AtomicU64::new(0),
             keep_body,
+            keep_requests,
             idle,
         }
     }
@@ -76,13 +79,17 @@ impl Shared {
 
     fn record(&self, received: Received) -> u64 {
         let key = self.next_request.fetch_add(1, Ordering::SeqCst);
-        self.received().push((key, received));
+        let mut kept = self.received();
+        kept.push((key, received));
+        let surplus = kept.len().saturating_sub(self.keep_requests);
+        kept.drain(..surplus);
+        drop(kept);
         self.changed.notify_waiters();
         key
     }
 
     fn amend(&self, key: u64, amend: impl FnOnce(&mut Received)) {
-        if let Some((_, received)) = self.received().iter_mut().find(|(known, _)| *known == key) {
+        if let Some((_, received)) = self.received().iter_mut().rev().find(|(known, _)| *known == key) {
             amend(received);
         }
         self.changed.notify_waiters();
@@ -240,7 +247,7 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, connection: u64) 
             .map(|target| target.decoded)
             .unwrap_or_default(),
         headers: head.headers.clone(),
-        body: Vec::new(),
+        body: Bytes::new(),
         body_length: 0,
         body_complete: false,
         effective_method: head.method.to_ascii_uppercase(),
@@ -345,8 +352,6 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, connection: u64) 
             let (head, body) = serialize(&answer, delivery);
             let sent = &body[..bytes.min(body.len())];
             wire.write(&[&head, sent].concat()).await.ok()?;
-            // What was written must be on its way before the reset overtakes it.
-            tokio::time::sleep(BEAT).await;
             wire.reset();
             None
         }
@@ -417,7 +422,10 @@ async fn read_body(
     key: u64,
     what: &Option<What>,
     fault: Option<&FaultHandle>,
-) -> Result<Vec<u8>, Broken> {
+) -> Result<Bytes, Broken> {
+    if head.header("expect").is_some() && !head.expects_continue() {
+        return Err(Broken::Bad(417, "Expectation Failed"));
+    }
     let mut state = BodyState::from(Wire::framing(head)?);
     if head.expects_continue() && !matches!(state, BodyState::Left(0)) {
         wire.interim(100).await?;
@@ -426,7 +434,7 @@ async fn read_body(
         Some(What::HoldBody(bytes)) => Some(*bytes as u64),
         _ => None,
     };
-    let (mut body, mut length) = (Vec::new(), 0);
+    let (mut body, mut length) = (BytesMut::new(), 0);
     loop {
         if held.is_some_and(|bytes| length >= bytes) {
             held = None;
@@ -440,14 +448,15 @@ async fn read_body(
                 let room = shared.keep_body.saturating_sub(body.len());
                 body.extend_from_slice(&piece[..room.min(piece.len())]);
             }
-            Ok(None) | Err(_) => shared.amend(key, |received| {
-                received.body.clone_from(&body);
-                received.body_length = length;
-                received.body_complete = piece.is_ok();
-            }),
-        }
-        if piece?.is_none() {
-            return Ok(body);
+            Ok(None) | Err(_) => {
+                let (kept, complete) = (body.split().freeze(), piece.is_ok());
+                shared.amend(key, |received| {
+                    received.body = kept.clone();
+                    received.body_length = length;
+                    received.body_complete = complete;
+                });
+                return piece.map(|_| kept);
+            }
         }
     }
 }

@@ -4,5 +4,6 @@
 mod client;
 mod faults;
 mod lifecycle;
+mod program;
 mod record;
 mod traps;

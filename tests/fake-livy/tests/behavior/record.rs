@@ -94,6 +94,21 @@ async fn a_body_is_asked_for_where_the_client_waits_for_that() {
     assert_eq!(client.reply().status, 201);
 }
 
+#[tokio::test]
+async fn only_the_newest_requests_are_kept_when_that_is_asked() {
+    let livy = FakeLivy::builder().keep_requests(2).start().await;
+    let mut client = Client::connect(&livy);
+    for target in ["/a", "/b", "/c"] {
+        client.get(target);
+    }
+    let kept: Vec<_> = livy
+        .requests()
+        .into_iter()
+        .map(|received| received.target)
+        .collect();
+    assert_eq!(kept, ["/b", "/c"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_works_under_a_paused_clock() {
     let livy = FakeLivy::builder().start().await;
