@@ -33,6 +33,7 @@ mod bodies;
 mod clock;
 mod creation;
 mod faults;
+mod interactive;
 mod jackson;
 mod model;
 mod params;

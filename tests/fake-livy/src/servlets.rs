@@ -5,14 +5,15 @@ use serde::Serialize;
 use crate::access::{impersonated, may_use};
 use crate::answer::Answer;
 use crate::bodies::{self, Class, Create};
-use crate::clock::now_millis;
-use crate::model::{Entry, Job, Kind, Model, Settings, State, Statement, StatementState, Upload, slice};
+use crate::interactive::{
+    cancel_job, cancel_statement, get_job, get_statement, list_statements, run_statement, submit_job, upload,
+};
+use crate::model::{Entry, Kind, Model, Settings, State, slice};
 use crate::params::Params;
 use crate::routing::{Action, Route};
 use crate::service::{Exchange, Outcome};
-use crate::statements::{self, Outcome as Computed};
 use crate::target::{is_all_digits, parse_int};
-use crate::views::{BatchView, SessionView, StatementView};
+use crate::views::{BatchView, SessionView};
 use crate::{Version, creation};
 
 /// A request at its route.
@@ -50,7 +51,7 @@ pub(crate) fn run(
     done.unwrap_or_else(|refused| refused)
 }
 
-type Done = Result<Answer, Answer>;
+pub(crate) type Done = Result<Answer, Answer>;
 type User = Result<Option<String>, String>;
 
 fn list(model: &mut Model, kind: Kind, settings: &Settings, call: &Call<'_>, user: &User) -> Done {
@@ -220,29 +221,8 @@ fn on_session(
         }
         Action::ListStatements => list_statements(entry, call.params, version),
         Action::RunStatement => run_statement(entry, call, version),
-        Action::GetStatement => {
-            active(entry)?;
-            let number = number_of(&route.inner)?;
-            let statement = usize::try_from(number)
-                .ok()
-                .and_then(|number| entry.statements.get_mut(number));
-            let statement = statement.ok_or_else(|| Answer::text(404, "Statement not found"))?;
-            let view = StatementView::of(number as usize, statement);
-            look_at(statement);
-            settle(entry);
-            Ok(Answer::json(200, &view))
-        }
-        Action::CancelStatement => {
-            running(entry)?;
-            let number = number_of(&route.inner)?;
-            let statement = usize::try_from(number)
-                .ok()
-                .and_then(|number| entry.statements.get_mut(number));
-            if let Some(statement) = statement.filter(|statement| statement.completed == 0) {
-                statement.state = StatementState::Cancelling;
-            }
-            Ok(Answer::message(200, "canceled"))
-        }
+        Action::GetStatement => get_statement(entry, &route.inner),
+        Action::CancelStatement => cancel_statement(entry, &route.inner),
         Action::Complete => {
             #[derive(Serialize)]
             struct Candidates {
@@ -258,31 +238,8 @@ fn on_session(
             ))
         }
         Action::SubmitJob | Action::RunJob => submit_job(entry, call, version),
-        Action::GetJob => {
-            let (id, job) = job(entry, &route.inner)?;
-            // Every other look finds it further on.
-            (job.state, job.result) = match job.state {
-                "SENT" => ("STARTED", None),
-                "STARTED" => ("SUCCEEDED", Some(job.sent.clone())),
-                _ => (job.state, job.result.clone()),
-            };
-            Ok(Answer::json(
-                200,
-                &JobView {
-                    id,
-                    state: job.state,
-                    result: job.result.clone(),
-                    error: None,
-                },
-            ))
-        }
-        Action::CancelJob => {
-            let (_, job) = job(entry, &route.inner)?;
-            if job.state != "SUCCEEDED" {
-                job.state = "CANCELLED";
-            }
-            Ok(Answer::empty(200))
-        }
+        Action::GetJob => get_job(entry, &route.inner),
+        Action::CancelJob => cancel_job(entry, &route.inner),
         Action::UploadJar => upload(entry, call, settings, "upload-jar", "jar"),
         Action::UploadPyfile => upload(entry, call, settings, "upload-pyfile", "file"),
         Action::UploadFile => upload(entry, call, settings, "upload-file", "file"),
@@ -296,11 +253,11 @@ fn on_session(
     }
 }
 
-fn number(params: &Params, version: Version, name: &str, default: i32) -> Result<i32, Answer> {
+pub(crate) fn number(params: &Params, version: Version, name: &str, default: i32) -> Result<i32, Answer> {
     params.scalatra(name, version).map_or(Ok(default), number_of)
 }
 
-fn number_of(text: &str) -> Result<i32, Answer> {
+pub(crate) fn number_of(text: &str) -> Result<i32, Answer> {
     parse_int(text).map_err(|message| Answer::message(400, &message))
 }
 
@@ -343,156 +300,8 @@ fn log(entry: &Entry, params: &Params, version: Version) -> Done {
     ))
 }
 
-fn list_statements(entry: &mut Entry, params: &Params, version: Version) -> Done {
-    #[derive(Serialize)]
-    struct Statements {
-        total_statements: usize,
-        statements: Vec<StatementView>,
-    }
-    active(entry)?;
-    let total = entry.statements.len();
-    let (from, size) = (
-        number(params, version, "from", 0)?,
-        number(params, version, "size", i32::try_from(total).unwrap_or(i32::MAX))?,
-    );
-    let mut views: Vec<_> = entry.statements.iter().enumerate().collect();
-    if version == Version::V0_9_0 && params.scalatra("order", version) == Some("desc") {
-        views.reverse();
-    }
-    let statements = slice(&views, from, size)
-        .iter()
-        .map(|(id, statement)| StatementView::of(*id, statement))
-        .collect();
-    Ok(Answer::json(
-        200,
-        &Statements {
-            total_statements: total,
-            statements,
-        },
-    ))
-}
-
-fn run_statement(entry: &mut Entry, call: &Call<'_>, version: Version) -> Done {
-    let asked = bound(&bodies::STATEMENT, call.body, version)?;
-    running(entry)?;
-    let number = entry.statements.len();
-    let code = asked.text("code").unwrap_or_default().to_owned();
-    let kind = asked
-        .text("kind")
-        .map_or_else(|| entry.kind().to_owned(), str::to_owned);
-    let now = now_millis();
-    let mut statement = Statement {
-        code,
-        state: StatementState::Running,
-        output: None,
-        started: now,
-        completed: 0,
-        polls: 0,
-    };
-    let computed = statements::run(&kind, &statement.code, number);
-    if matches!(computed, Computed::Runs) {
-        entry.state = State::Busy;
-    }
-    // The answer shows it as waiting: a driver has not had the time to run it.
-    let shown = Statement {
-        state: StatementState::Waiting,
-        started: 0,
-        ..statement.clone()
-    };
-    if let Computed::Ends(output) = computed {
-        statement.state = StatementState::Available;
-        statement.output = Some(output);
-        statement.completed = now;
-    }
-    entry.statements.push(statement);
-    let location = format!("/sessions/{}/statements/{number}", entry.id);
-    Ok(Answer::json(201, &StatementView::of(number, &shown)).with("Location", location))
-}
-
-/// A cancelled statement takes a few looks to end, as code that is no Spark job does.
-fn look_at(statement: &mut Statement) {
-    if statement.state == StatementState::Cancelling {
-        statement.polls += 1;
-        if statement.polls > 2 {
-            statement.state = StatementState::Cancelled;
-            statement.completed = now_millis();
-        }
-    }
-}
-
-/// A session whose statements have all ended is idle again.
-fn settle(entry: &mut Entry) {
-    if entry.state == State::Busy && entry.statements.iter().all(|statement| statement.completed > 0) {
-        entry.state = State::Idle;
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct JobView {
-    id: usize,
-    state: &'static str,
-    result: Option<String>,
-    error: Option<String>,
-}
-
-fn submit_job(entry: &mut Entry, call: &Call<'_>, version: Version) -> Done {
-    let asked = bound(&bodies::JOB, call.body, version)?;
-    let job = asked.text("job").filter(|job| !job.is_empty());
-    let job = job.ok_or_else(|| Answer::message(400, "requirement failed: no job provided."))?;
-    active(entry)?;
-    let id = entry.jobs.len();
-    entry.jobs.push(Job {
-        state: "SENT",
-        result: None,
-        sent: job.to_owned(),
-    });
-    Ok(Answer::json(
-        201,
-        &JobView {
-            id,
-            state: "SENT",
-            result: None,
-            error: None,
-        },
-    ))
-}
-
-fn job<'a>(entry: &'a mut Entry, text: &str) -> Result<(usize, &'a mut Job), Answer> {
-    let id = number_of(text)?;
-    let index = usize::try_from(id).unwrap_or(usize::MAX);
-    let missing = || {
-        Answer::text(
-            500,
-            &format!("java.util.NoSuchElementException: key not found: {id}"),
-        )
-    };
-    entry
-        .jobs
-        .get_mut(index)
-        .map(|job| (index, job))
-        .ok_or_else(missing)
-}
-
-fn upload(entry: &mut Entry, call: &Call<'_>, settings: &Settings, route: &str, field: &str) -> Done {
-    let part = call.params.files.iter().find(|part| part.name == field);
-    let part = part.ok_or_else(|| Answer::text(400, &format!("No {field} sent!")))?;
-    if part.content.len() > settings.upload_bytes_max {
-        return Err(Answer::text(
-            500,
-            "org.scalatra.servlet.SizeConstraintExceededException: Too large request or file",
-        ));
-    }
-    active(entry)?;
-    entry.uploads.push(Upload {
-        route: route.to_owned(),
-        file_name: part.file_name.clone().unwrap_or_default(),
-        length: part.content.len(),
-    });
-    Ok(Answer::empty(200))
-}
-
 /// `ensureActive`: a refusal that counts as an illegal argument.
-fn active(entry: &Entry) -> Result<(), Answer> {
+pub(crate) fn active(entry: &Entry) -> Result<(), Answer> {
     if entry.state.is_active() {
         Ok(())
     } else {
@@ -501,7 +310,7 @@ fn active(entry: &Entry) -> Result<(), Answer> {
 }
 
 /// `ensureRunning`: a refusal that counts as an internal error.
-fn running(entry: &Entry) -> Result<(), Answer> {
+pub(crate) fn running(entry: &Entry) -> Result<(), Answer> {
     match entry.state {
         State::Idle | State::Busy => Ok(()),
         State::NotStarted
