@@ -1,7 +1,7 @@
 """The programs that a real Livy needs, and how they are had: Java 17, Maven, a Python for PySpark.
 
-Each function returns what it found. What is missing is installed by apt when we are root; else
-`Missing` names it with the line to run. Nothing is ever installed without saying so.
+What is missing is installed by apt when we are root; else the line to run is printed, and `Missing`
+raised. Nothing is ever installed without saying so.
 """
 import os
 import shutil
@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
 
 JAVA = 17                         # Livy 0.7.1 to 0.9 and Spark 3.5 were seen to work on it together
 PYSPARK_PYTHONS = (11, 10, 9, 8)  # the 3.x that PySpark 3.5 runs on, best first
@@ -39,65 +41,29 @@ class step:
             say(f"  done in {time.monotonic() - self.began:.0f} s")
 
 
-def jdk():
-    """The home of a JDK 17: $JAVA_HOME's, the PATH's, or any in /usr/lib/jvm."""
-    return _need(f"JDK {JAVA}", _find_jdk, f"openjdk-{JAVA}-jdk-headless")
+class Tool:
+    """A program: what to call it, how to find it, and the Debian packages that bring it."""
+
+    def __init__(self, what, find, *packages):
+        self.what, self.find, self.packages = what, find, packages
 
 
-def maven():
-    return _need("Maven", lambda: shutil.which("mvn"), "maven")
-
-
-def python_for_pyspark():
-    """A Python between 3.8 and 3.11 that can make virtual environments."""
-    versions = f"Python 3.{PYSPARK_PYTHONS[-1]} to 3.{PYSPARK_PYTHONS[0]} with venv"
-    return _need(versions, _find_python, "python3.11", "python3.11-venv")
-
-
-def curl():
-    return _need("curl", lambda: shutil.which("curl"), "curl")
-
-
-def c_compiler():
-    return _need("a C compiler", lambda: shutil.which("cc"), "gcc", "libc6-dev")
-
-
-def cargo():
-    found = shutil.which("cargo")
-    if not found:
-        raise Missing("Rust (cargo) is missing; https://rustup.rs says how to install it")
-    return found
-
-
-def _need(what, find, *packages):
-    found = find()
-    if found:
-        return found
-    line = "apt-get install -y --no-install-recommends " + " ".join(packages)
-    if not shutil.which("apt-get"):
-        raise Missing(f"{what} is missing, and there is no apt-get to install it with")
-    if os.geteuid() != 0:
-        raise Missing(f"{what} is missing; run this, then try again:\n"
-                      f"    sudo apt-get update && sudo {line}")
-    with step(f"{what} is missing: apt-get install {' '.join(packages)} (up to some minutes)"):
-        _apt("update", "-q")
-        _apt(*line.split()[1:])
-    found = find()
-    if not found:
-        raise Missing(f"{what} is still missing after `{line}`")
-    return found
-
-
-def _apt(*arguments):
-    done = subprocess.run(["apt-get", *arguments], text=True, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
-    if done.returncode:
-        end = "\n    ".join(done.stdout.splitlines()[-5:])
-        raise Missing(f"`apt-get {' '.join(arguments)}` failed:\n    {end}")
+def have(*wanted):
+    """What was found of each tool, after installing all that is missing in one go."""
+    missing = [tool for tool in wanted if not tool.find()]
+    if missing:
+        what = ", ".join(tool.what for tool in missing)
+        packages = [name for tool in missing for name in tool.packages]
+        if not packages or subprocess.run([HERE / "packages", what, *packages]).returncode:
+            raise Missing(f"{what} could not be had")
+        for tool in missing:
+            if not tool.find():
+                raise Missing(f"{tool.what} is not in {' '.join(tool.packages)} of this system")
+    return [tool.find() for tool in wanted]
 
 
 def _find_jdk():
+    """The home of a JDK 17: $JAVA_HOME's, the PATH's, or any in /usr/lib/jvm."""
     homes = []
     if os.environ.get("JAVA_HOME"):
         homes.append(Path(os.environ["JAVA_HOME"]))
@@ -118,6 +84,7 @@ def _java_version(home):
 
 
 def _find_python():
+    """A Python that PySpark 3.5 runs on and that can make virtual environments."""
     # Asked to do its work, not only looked for: version managers leave names that run nothing,
     # and Debian keeps venv in a package of its own.
     for minor in PYSPARK_PYTHONS:
@@ -126,3 +93,11 @@ def _find_python():
                                     capture_output=True).returncode == 0:
             return found
     return None
+
+
+JDK = Tool(f"JDK {JAVA}", _find_jdk, f"openjdk-{JAVA}-jdk-headless")
+MAVEN = Tool("Maven", lambda: shutil.which("mvn"), "maven")
+PYTHON = Tool(f"Python 3.{PYSPARK_PYTHONS[-1]} to 3.{PYSPARK_PYTHONS[0]} with venv", _find_python,
+              "python3.11", "python3.11-venv")
+C_COMPILER = Tool("a C compiler", lambda: shutil.which("cc"), "gcc", "libc6-dev")
+CARGO = Tool("Rust's cargo (https://rustup.rs says how to have it)", lambda: shutil.which("cargo"))

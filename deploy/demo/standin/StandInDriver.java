@@ -8,7 +8,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Base64;
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.Properties;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -35,8 +37,9 @@ public class StandInDriver extends RSCDriver {
   private final int retained;
   private final ExecutorService interpreter = Executors.newSingleThreadExecutor();
   private final TreeMap<Integer, Statement> statements = new TreeMap<>();
+  private final Set<Rpc> authenticated = new HashSet<>();
   private int nextId = 0;
-  private volatile String state = "starting";
+  private String state = "starting";
   private Process python;
   private OutputStream requests;
   private BufferedReader replies;
@@ -114,12 +117,9 @@ public class StandInDriver extends RSCDriver {
   }
 
   @Override
-  protected void onClientAuthenticated(Rpc client) {
-    try {
-      client.call(new ReplState(state));
-    } catch (Exception e) {
-      throw new IllegalStateException(e);
-    }
+  protected synchronized void onClientAuthenticated(Rpc client) {
+    authenticated.add(client);
+    tell(client, state);
   }
 
   @Override
@@ -222,8 +222,18 @@ public class StandInDriver extends RSCDriver {
         + ",\"ename\":\"Error\",\"evalue\":\"Interpreter died\",\"traceback\":[]}";
   }
 
-  private void enter(String newState) {
+  // Not broadcast(): that also writes to a connection whose login is not done, and fails there.
+  private synchronized void enter(String newState) {
     state = newState;
-    broadcast(new ReplState(newState));
+    authenticated.retainAll(clients); // RSCDriver drops those that left
+    authenticated.forEach(client -> tell(client, newState));
+  }
+
+  private static void tell(Rpc client, String state) {
+    try {
+      client.call(new ReplState(state));
+    } catch (Exception e) {
+      System.err.println("stand-in: the server was not told of state " + state + ": " + e);
+    }
   }
 }
