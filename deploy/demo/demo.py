@@ -260,7 +260,8 @@ def main():
 
     def interrupted(*_):
         raise KeyboardInterrupt
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: background jobs ignore it
+        signal.signal(number, interrupted)
     began = time.monotonic()
     stage = Stage()
     failure = None
