@@ -1,7 +1,7 @@
 """The demo's batch: counts with Spark and says for whom. Without Spark it counts alone."""
 import sys
 
-upto = int(sys.argv[1])
+upto = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
 try:
     from pyspark.sql import SparkSession
 except ImportError:
