@@ -117,7 +117,7 @@ def build():
 
 
 class Livy:
-    """Where Livy is and what its driver can do: "spark", "python", or "nothing" (simulated)."""
+    """Where Livy is, and what computes behind it: "spark", "python", or "nothing" (simulated)."""
 
     def __init__(self, url, computes_with, about):
         self.url, self.computes_with, self.about = url, computes_with, about
@@ -158,7 +158,7 @@ def start_simulated_livy(stage, binaries):
     port = free_port()
     livy = stage.start("simulated Livy", [
         binaries / "fake-livy", "--port", str(port),
-        "--auth", "pseudo", "--superuser", GATEWAY_ACCOUNT, "--impersonation"])
+        "--auth", "pseudo", "--access-control", "--superuser", GATEWAY_ACCOUNT, "--impersonation"])
     wait_for_status(f"http://127.0.0.1:{port}/version?user.name={GATEWAY_ACCOUNT}", [200], livy,
                     "simulated Livy")
     return Livy(f"http://127.0.0.1:{port}", "nothing", "a simulated Livy")
@@ -249,6 +249,7 @@ def play(stage, wanted, fast, once):
     session = story(stage, livy, once)
     if not once:
         stay_up(stage, session)
+    return livy
 
 
 def main():
@@ -267,7 +268,7 @@ def main():
     failure = None
     exit_code = 0
     try:
-        play(stage, wanted, fast, once)
+        livy = play(stage, wanted, fast, once)
     except (Failed, tools.Missing, subprocess.TimeoutExpired, subprocess.CalledProcessError,
             OSError, KeyError) as e:
         failure = str(e) if not isinstance(e, KeyError) else f"the answer has no {e}"
@@ -288,7 +289,8 @@ def main():
     else:
         shutil.rmtree(stage.directory, ignore_errors=True)
     if exit_code == 0:
-        tell(f"\nEvery answer was as expected; all is stopped. {time.monotonic() - began:.0f} s.")
+        tell(f"\nEvery answer was as expected, before {livy.about}; all is stopped. "
+             f"{time.monotonic() - began:.0f} s.")
     sys.exit(exit_code)
 
 
