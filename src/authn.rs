@@ -10,14 +10,18 @@ use std::time::Duration;
 use http::HeaderValue;
 
 pub mod credentials;
+pub mod issuer;
 pub mod jwt;
 pub mod keys;
 pub mod password;
+#[cfg(test)]
+pub(crate) mod testing;
 mod token;
 pub mod users;
 
 pub use credentials::Credentials;
-pub use jwt::{Issuer, IssuerSettings, TokenVerdict};
+pub use issuer::{Issuer, IssuerSettings};
+pub use jwt::TokenVerdict;
 pub use keys::{Algorithm, KeySet, KeySource};
 pub use password::{PasswordProblem, hash_password};
 pub use users::{User, Users, UsersProblem};
@@ -201,4 +205,31 @@ fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         .as_ref()
         .first_chunk()
         .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_challenges_are_two_lines_with_basic_first() {
+        let authn = Authn::new("livy".into(), None, Vec::new()).unwrap();
+        assert_eq!(
+            authn.challenges(),
+            ["Basic realm=\"livy\", charset=\"UTF-8\"", "Bearer realm=\"livy\""]
+        );
+    }
+
+    #[test]
+    fn a_realm_that_would_end_its_quotes_is_refused() {
+        for realm in ["", "a\"b", "a\\b", "a\nb", "é"] {
+            assert!(Authn::new(realm.into(), None, Vec::new()).is_err(), "{realm:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_told_apart_where_their_joined_bytes_are_equal() {
+        assert_ne!(fingerprint([&b"ab"[..], b"c"]), fingerprint([&b"a"[..], b"bc"]));
+        assert_ne!(fingerprint([&b"a"[..]]), fingerprint([&b"a"[..], b""]));
+    }
 }

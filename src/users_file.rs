@@ -1,16 +1,32 @@
 //! Edits a users file safely: one writer at a time, and a reader sees the old file or the new one, never a half.
+//!
+//! What a line may be is decided by [`Users`]; what other lines say is not touched, comments included.
 
-use std::path::Path;
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::authn::password::Scheme;
+use crate::authn::{User, Users, UsersProblem};
 
 /// Why a users file could not be edited or listed.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersFileError {
     /// The system refused.
+    #[error("{path}: {cause}")]
+    Io {
+        /// Which file, or which directory.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The new line would not load.
     #[error("{0}")]
-    Io(#[from] std::io::Error),
-    /// The arguments or the file's content.
-    #[error("{0}")]
-    Content(String),
+    Line(String),
+    /// The file does not load; every problem.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    File(Vec<UsersProblem>),
 }
 
 /// One user, as `users list` shows it.
@@ -18,8 +34,8 @@ pub enum UsersFileError {
 pub struct ListedUser {
     /// The name.
     pub name: String,
-    /// What the hash is, such as `argon2id` or `bcrypt`.
-    pub scheme: &'static str,
+    /// How the password is stored.
+    pub scheme: Scheme,
     /// The groups.
     pub groups: Vec<String>,
 }
@@ -27,27 +43,323 @@ pub struct ListedUser {
 /// Whether a user was new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
-    /// A new line.
+    /// A line more.
     New,
-    /// The line of the same name was replaced.
+    /// The line of that name was replaced.
     Replaced,
 }
 
-/// Adds `name` with `hash` (a line of [`crate::authn::hash_password`]), or replaces the line of that name.
-/// `groups` None keeps the groups that the user had.
+/// Adds `name` with `hash`, as [`crate::authn::hash_password`] makes it, or puts them in the place of the line of that
+/// name. `groups` None keeps the groups which that line had. A file that is not there is created, for its owner alone.
 pub fn add(path: &Path, name: &str, hash: &str, groups: Option<&[String]>) -> Result<Added, UsersFileError> {
-    let _ = (path, name, hash, groups);
-    Err(UsersFileError::Content("unfinished".into()))
+    edit(path, |text| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        let place = lines.iter().position(|line| is_of(line, name));
+        let kept = place
+            .and_then(|place| lines.get(place))
+            .and_then(|line| line.splitn(3, ':').nth(2));
+        let groups = groups.map(|groups| groups.join(","));
+        let line = match groups.as_deref().or(kept) {
+            Some(groups) if !groups.is_empty() => format!("{name}:{hash}:{groups}"),
+            Some(_) | None => format!("{name}:{hash}"),
+        };
+        // Alone in a file it must load; a line break in a name would make it two.
+        if line.contains(['\n', '\r']) {
+            return Err(UsersFileError::Line(
+                "a name, hash or group holds a line break".into(),
+            ));
+        }
+        if let Err(problems) = Users::parse(&line) {
+            let messages: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
+            return Err(UsersFileError::Line(messages.join("; ")));
+        }
+        let added = match place.and_then(|place| lines.get_mut(place)) {
+            Some(old) => {
+                *old = &line;
+                Added::Replaced
+            }
+            None => {
+                lines.push(&line);
+                Added::New
+            }
+        };
+        Ok((added, Some(joined(&lines))))
+    })
 }
 
-/// Removes `name`; false if it was not there.
+/// Takes `name` out; false if it was not there, and then nothing is written.
 pub fn remove(path: &Path, name: &str) -> Result<bool, UsersFileError> {
-    let _ = (path, name);
-    Err(UsersFileError::Content("unfinished".into()))
+    edit(path, |text| {
+        let kept: Vec<&str> = text.lines().filter(|line| !is_of(line, name)).collect();
+        let removed = kept.len() != text.lines().count();
+        Ok((removed, removed.then(|| joined(&kept))))
+    })
 }
 
-/// Every user in the file's order.
+/// Every user in the file's order, if the file loads.
 pub fn list(path: &Path) -> Result<Vec<ListedUser>, UsersFileError> {
-    let _ = path;
-    Err(UsersFileError::Content("unfinished".into()))
+    let text = fs::read_to_string(path).map_err(at(path))?;
+    let users = Users::parse(&text).map_err(UsersFileError::File)?;
+    let mut found: Vec<&User> = users.iter().collect();
+    found.sort_by_key(|user| user.line());
+    Ok(found
+        .into_iter()
+        .map(|user| ListedUser {
+            name: user.name().to_owned(),
+            scheme: user.scheme(),
+            groups: user.groups().iter().map(ToString::to_string).collect(),
+        })
+        .collect())
+}
+
+fn is_of(line: &str, name: &str) -> bool {
+    line.split_once(':').is_some_and(|(of, _)| of == name)
+}
+
+fn joined(lines: &[&str]) -> String {
+    lines.iter().flat_map(|line| [*line, "\n"]).collect()
+}
+
+/// Reads, changes and replaces the file, as the only writer.
+fn edit<T>(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<(T, Option<String>), UsersFileError>,
+) -> Result<T, UsersFileError> {
+    // Through links: what is replaced must be the file, not the link to it.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let _only_writer = lock(&beside(path, ".lock"))?;
+    let (text, before) = match File::open(path) {
+        Ok(file) => (
+            io::read_to_string(&file).map_err(at(path))?,
+            Some(file.metadata().map_err(at(path))?),
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), None),
+        Err(error) => return Err(at(path)(error)),
+    };
+    let (outcome, changed) = change(&text)?;
+    if let Some(changed) = changed {
+        let temporary = beside(path, ".new");
+        replace(path, &temporary, &changed, before.as_ref())
+            .inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    }
+    Ok(outcome)
+}
+
+/// The lock lives beside the file, because the file itself is replaced. It is let go when the value is dropped.
+fn lock(path: &Path) -> Result<File, UsersFileError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_ONLY)
+        .open(path)
+        .map_err(at(path))?;
+    file.lock().map_err(at(path))?;
+    Ok(file)
+}
+
+fn replace(
+    path: &Path,
+    temporary: &Path,
+    text: &str,
+    before: Option<&Metadata>,
+) -> Result<(), UsersFileError> {
+    let failed = at(temporary);
+    // Under the lock nobody else writes here: what is there was left by a writer that died.
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(OWNER_ONLY)
+        .open(temporary)
+        .map_err(&failed)?;
+    if let Some(before) = before {
+        // root edits a file that the gateway's own account must go on reading.
+        let made = file.metadata().map_err(&failed)?;
+        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
+            fchown(&file, Some(before.uid()), Some(before.gid())).map_err(&failed)?;
+        }
+        file.set_permissions(Permissions::from_mode(before.mode() & 0o777))
+            .map_err(&failed)?;
+    }
+    file.write_all(text.as_bytes()).map_err(&failed)?;
+    file.sync_all().map_err(&failed)?;
+    fs::rename(temporary, path).map_err(at(path))?;
+    // The new name must survive a power cut as well as the content.
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(at(directory))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> UsersFileError {
+    move |cause| UsersFileError::Io {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
+const OWNER_ONLY: u32 = 0o600;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::thread;
+
+    use super::*;
+
+    fn hash(password: &str) -> String {
+        bcrypt::hash(password, 4).unwrap()
+    }
+
+    fn mode_of(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn the_first_user_makes_a_file_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        assert_eq!(
+            add(&path, "alice", &hash("one"), Some(&["a".into(), "b".into()])).unwrap(),
+            Added::New
+        );
+        assert_eq!(mode_of(&path), 0o600);
+        let users = Users::parse(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(users.verify("alice", b"one").unwrap().groups().len(), 2);
+    }
+
+    #[test]
+    fn replacing_a_user_keeps_its_groups_and_everything_else_to_the_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let (old, bob, new) = (hash("old"), hash("bob"), hash("new"));
+        fs::write(
+            &path,
+            format!("# people\n\nalice:{old}:a,b\n# the other one\nbob:{bob}"),
+        )
+        .unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+
+        assert_eq!(add(&path, "alice", &new, None).unwrap(), Added::Replaced);
+
+        let expected = format!("# people\n\nalice:{new}:a,b\n# the other one\nbob:{bob}\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        assert_eq!(mode_of(&path), 0o640);
+        assert_eq!(add(&path, "alice", &new, Some(&[])).unwrap(), Added::Replaced);
+        assert!(
+            fs::read_to_string(&path)
+                .unwrap()
+                .contains(&format!("alice:{new}\n"))
+        );
+    }
+
+    #[test]
+    fn a_user_is_removed_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let (alice, al) = (hash("1"), hash("2"));
+        fs::write(&path, format!("# alice:old\nalice:{alice}\nal:{al}\n")).unwrap();
+        assert!(remove(&path, "alice").unwrap());
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("# alice:old\nal:{al}\n")
+        );
+        assert!(!remove(&path, "alice").unwrap());
+    }
+
+    #[test]
+    fn a_line_that_would_not_load_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let good = hash("one");
+        add(&path, "alice", &good, None).unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        for (name, hash, groups) in [
+            ("bo b", good.as_str(), vec![]),
+            ("", &good, vec![]),
+            ("#bob", &good, vec![]),
+            ("bob:x", &good, vec![]),
+            ("bob", "hunter2", vec![]),
+            ("bob\nroot", &good, vec![]),
+            ("bob", &good, vec!["a b".to_owned()]),
+            ("bob", &good, vec!["a\nroot:x".to_owned()]),
+        ] {
+            let refused = add(&path, name, hash, Some(&groups)).unwrap_err();
+            assert!(matches!(refused, UsersFileError::Line(_)), "{name:?}: {refused}");
+            assert!(!refused.to_string().contains("hunter2"));
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn one_line_of_a_file_that_does_not_load_can_be_mended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        fs::write(&path, "alice:$apr1$x$y\nbob:$apr1$x$y\n").unwrap();
+        let UsersFileError::File(problems) = list(&path).unwrap_err() else {
+            panic!("the file does not load");
+        };
+        assert_eq!(problems.len(), 2);
+        add(&path, "alice", &hash("one"), None).unwrap();
+        add(&path, "bob", &hash("two"), None).unwrap();
+        let names: Vec<_> = list(&path).unwrap().into_iter().map(|user| user.name).collect();
+        assert_eq!(names, ["alice", "bob"]);
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("users"), directory.path().join("link"));
+        add(&path, "alice", &hash("one"), None).unwrap();
+        symlink(&path, &link).unwrap();
+        add(&link, "bob", &hash("two"), None).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(list(&path).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn writers_at_the_same_time_lose_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let hash = hash("one");
+        thread::scope(|scope| {
+            for number in 0..16 {
+                let (path, hash) = (&path, &hash);
+                scope.spawn(move || add(path, &format!("user{number}"), hash, None).unwrap());
+            }
+        });
+        assert_eq!(list(&path).unwrap().len(), 16);
+    }
+
+    #[test]
+    fn what_a_writer_that_died_left_behind_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        fs::write(beside(&path, ".new"), "half a li").unwrap();
+        add(&path, "alice", &hash("one"), None).unwrap();
+        assert_eq!(list(&path).unwrap().len(), 1);
+        assert!(!beside(&path, ".new").exists());
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let refused = list(Path::new("/nonexistent/users")).unwrap_err();
+        assert!(
+            refused.to_string().starts_with("/nonexistent/users: "),
+            "{refused}"
+        );
+    }
 }

@@ -1,9 +1,23 @@
 //! The keys that verify tokens: which are accepted, and for which algorithms.
+//!
+//! A key is bound to its algorithms when it is loaded, by what it is: a token never chooses how a key is used.
 
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RsaParameters,
+    VerificationAlgorithm,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use zeroize::Zeroizing;
+
+use super::fingerprint;
+use super::token::is_kid;
 
 /// A signature algorithm of RFC 7518 or RFC 8037 that tokens may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +56,17 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
+        }
+    }
+
+    const fn in_crate(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::Hs256 => jsonwebtoken::Algorithm::HS256,
+            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
+            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
+            Self::Es256 => jsonwebtoken::Algorithm::ES256,
+            Self::Es384 => jsonwebtoken::Algorithm::ES384,
+            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
         }
     }
 }
@@ -90,17 +115,178 @@ impl fmt::Debug for KeySource {
     }
 }
 
+/// A key and all that it may be used for.
+pub(super) struct Key {
+    kid: Option<String>,
+    algorithms: &'static [Algorithm],
+    material: DecodingKey,
+}
+
+impl Key {
+    /// Whether `signature`, in base64url, is this key's over `signed` by `algorithm`.
+    pub(super) fn verifies(&self, algorithm: Algorithm, signed: &str, signature: &str) -> bool {
+        self.algorithms.contains(&algorithm)
+            && jsonwebtoken::crypto::verify(
+                signature,
+                signed.as_bytes(),
+                &self.material,
+                algorithm.in_crate(),
+            )
+            .unwrap_or(false)
+    }
+
+    /// The shared secret, if it is one; for making tokens.
+    pub(super) fn secret(&self) -> Option<&[u8]> {
+        match self.algorithms {
+            [Algorithm::Hs256] => self.material.try_get_as_bytes().ok(),
+            _ => None,
+        }
+    }
+}
+
 /// The keys of one issuer at one moment. The default has none, so that every token is refused.
 #[derive(Default)]
 pub struct KeySet {
+    keys: Vec<Key>,
+    skipped: Vec<String>,
+    /// Whether a token's kid must name the key. One configured key is meant whatever the token calls it.
+    by_kid: bool,
     version: u64,
 }
 
+/// Which key a token means.
+pub(super) enum Choice<'a> {
+    /// This one.
+    Key(&'a Key),
+    /// One that is not here; fresher keys may have it.
+    Unknown,
+    /// None that could be used; the reason is for the log.
+    Unfit(&'static str),
+}
+
 impl KeySet {
-    /// Reads a JWK set. The error says why nothing in it can be used.
+    /// A shared secret of at least 32 bytes (RFC 7518 §3.2), for HS256 alone.
+    pub fn from_secret(secret: &[u8]) -> Result<Self, String> {
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(format!(
+                "the secret has {} bytes; HS256 needs at least {SECRET_BYTES_MIN}, such as `openssl rand -hex 32` prints",
+                secret.len()
+            ));
+        }
+        let material = DecodingKey::from_secret(secret);
+        Ok(Self::one(&[Algorithm::Hs256], material, secret))
+    }
+
+    /// One public key in PEM: RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519.
+    pub fn from_public_pem(pem: &[u8]) -> Result<Self, String> {
+        let (algorithms, material) = read_pem(pem)?;
+        Ok(Self::one(algorithms, material, pem))
+    }
+
+    fn one(algorithms: &'static [Algorithm], material: DecodingKey, written: &[u8]) -> Self {
+        Self {
+            keys: vec![Key {
+                kid: None,
+                algorithms,
+                material,
+            }],
+            skipped: Vec::new(),
+            by_kid: false,
+            version: fingerprint([written]),
+        }
+    }
+
+    /// Reads a JWK set (RFC 7517 §5). A key that cannot be used is skipped, see [`Self::skipped`]; secrets always are,
+    /// because a set is public. The error says why nothing in it can be used.
     pub fn from_jwks(json: &[u8]) -> Result<Self, String> {
-        let _ = json;
-        Err("unusable".into())
+        #[derive(Deserialize)]
+        struct Written<'a> {
+            #[serde(borrow)]
+            keys: Vec<&'a RawValue>,
+        }
+        let written: Written<'_> =
+            serde_json::from_slice(json).map_err(|error| format!("it is no JWK set: {error}"))?;
+        if written.keys.len() > KEYS_MAX {
+            return Err(format!(
+                "it holds {} keys; at most {KEYS_MAX} are read",
+                written.keys.len()
+            ));
+        }
+        let mut set = Self {
+            by_kid: true,
+            ..Self::default()
+        };
+        let mut used = Vec::new();
+        for (number, raw) in (1..).zip(written.keys) {
+            match read_jwk(raw.get()).and_then(|key| set.without_twin(key)) {
+                Ok(key) => {
+                    set.keys.push(key);
+                    used.push(raw.get().as_bytes());
+                }
+                Err(reason) => set.skipped.push(format!("key {number}: {reason}")),
+            }
+        }
+        if set.keys.is_empty() {
+            return Err(format!(
+                "it holds no key that can be used: {}",
+                set.skipped.join("; ")
+            ));
+        }
+        set.version = fingerprint(used);
+        Ok(set)
+    }
+
+    // Two keys of one name would let the order of a file decide.
+    fn without_twin(&self, key: Key) -> Result<Key, String> {
+        let twin = |other: &Key| {
+            other.kid.is_some()
+                && other.kid == key.kid
+                && other
+                    .algorithms
+                    .iter()
+                    .any(|algorithm| key.algorithms.contains(algorithm))
+        };
+        if self.keys.iter().any(twin) {
+            return Err("an earlier key has the same kid".into());
+        }
+        Ok(key)
+    }
+
+    /// What was not taken from a JWK set, and why; one line each.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// How many keys can be used.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether every token is refused.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether some key can be used for `algorithm`.
+    pub(super) fn fits(&self, algorithm: Algorithm) -> bool {
+        self.keys.iter().any(|key| key.algorithms.contains(&algorithm))
+    }
+
+    /// The key for a token's kid and alg, if that is exactly one.
+    pub(super) fn choose(&self, algorithm: Algorithm, kid: Option<&str>) -> Choice<'_> {
+        let named = self
+            .keys
+            .iter()
+            .filter(|key| !self.by_kid || kid.is_none() || key.kid.as_deref() == kid);
+        if named.clone().next().is_none() {
+            return Choice::Unknown;
+        }
+        let mut fitting = named.filter(|key| key.algorithms.contains(&algorithm));
+        match (fitting.next(), fitting.next()) {
+            (Some(key), None) => Choice::Key(key),
+            (Some(_), Some(_)) => Choice::Unfit("the token has no kid and more than one key fits its alg"),
+            (None, _) => Choice::Unfit("the key is not for the token's alg"),
+        }
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -110,6 +296,368 @@ impl KeySet {
 
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeySet").finish_non_exhaustive()
+        f.debug_struct("KeySet")
+            .field("kids", &self.keys.iter().map(|key| &key.kid).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The members of a JWK that matter here. Strings only: a number as a kid is a mistake in that key.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+fn read_jwk(json: &str) -> Result<Key, String> {
+    let jwk: Jwk =
+        serde_json::from_str(json).map_err(|_| "a member is missing, repeated or of the wrong type")?;
+    if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+        return Err("its use is not sig".into());
+    }
+    if jwk
+        .key_ops
+        .as_ref()
+        .is_some_and(|ops| !ops.iter().any(|op| op == "verify"))
+    {
+        return Err("its key_ops do not hold verify".into());
+    }
+    if jwk.kid.as_deref().is_some_and(|kid| !is_kid(kid)) {
+        return Err("its kid is not a plain name of up to 128 bytes".into());
+    }
+    let (fitting, material) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => (RSA, rsa_from(&part(jwk.n)?, &part(jwk.e)?)?),
+        ("EC", Some("P-256")) => (
+            P256,
+            point_from(&part(jwk.x)?, &part(jwk.y)?, 32, &ECDSA_P256_SHA256_FIXED)?,
+        ),
+        ("EC", Some("P-384")) => (
+            P384,
+            point_from(&part(jwk.x)?, &part(jwk.y)?, 48, &ECDSA_P384_SHA384_FIXED)?,
+        ),
+        ("OKP", Some("Ed25519")) => (ED, ed25519_from(&part(jwk.x)?)?),
+        ("oct", _) => return Err("it is a shared secret, which no published set may hold".into()),
+        _ => return Err("its kty or crv is not supported".into()),
+    };
+    let algorithms = match jwk.alg.as_deref() {
+        None => fitting,
+        Some(name) => fitting
+            .iter()
+            .find(|algorithm| algorithm.name() == name)
+            .map(std::slice::from_ref)
+            .ok_or("its alg does not fit its kind, or is not supported")?,
+    };
+    Ok(Key {
+        kid: jwk.kid,
+        algorithms,
+        material,
+    })
+}
+
+fn part(text: Option<String>) -> Result<Vec<u8>, String> {
+    text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+        .ok_or_else(|| "a part of the key is missing or not base64url".into())
+}
+
+fn rsa_from(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, String> {
+    let (modulus, exponent) = (significant(modulus), significant(exponent));
+    let bits = modulus.first().map_or(0, |first| {
+        modulus
+            .len()
+            .saturating_mul(8)
+            .saturating_sub(first.leading_zeros() as usize)
+    });
+    if !RSA_BITS.contains(&bits) {
+        return Err(format!("it is RSA of {bits} bits; 2048 to 8192 are accepted"));
+    }
+    let odd = exponent.last().is_some_and(|last| last % 2 == 1);
+    if !odd || exponent == [1] || exponent.len() > 4 {
+        return Err("its RSA exponent is not an odd number from 3 to 2^32".into());
+    }
+    Ok(DecodingKey::from_rsa_raw_components(modulus, exponent))
+}
+
+fn significant(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    number.get(zeros..).unwrap_or_default()
+}
+
+fn point_from(
+    x: &[u8],
+    y: &[u8],
+    length: usize,
+    algorithm: &'static dyn VerificationAlgorithm,
+) -> Result<DecodingKey, String> {
+    // SEC 1 §2.3.3: uncompressed.
+    let point = [&[4], x, y].concat();
+    if x.len() != length || y.len() != length || ParsedPublicKey::new(algorithm, &point).is_err() {
+        return Err("it is not a point of its curve".into());
+    }
+    Ok(DecodingKey::from_ec_der(&point))
+}
+
+fn ed25519_from(x: &[u8]) -> Result<DecodingKey, String> {
+    ParsedPublicKey::new(&ED25519, x).map_err(|_| "it is not an Ed25519 key")?;
+    Ok(DecodingKey::from_ed_der(x))
+}
+
+fn read_pem(pem: &[u8]) -> Result<(&'static [Algorithm], DecodingKey), String> {
+    let text = std::str::from_utf8(pem).map_err(|_| "it is not PEM")?;
+    let labels: Vec<_> = text.matches("-----BEGIN ").collect();
+    if text.contains("PRIVATE KEY-----") {
+        return Err(
+            "it holds a private key; the gateway needs the public one, which `openssl pkey -pubout` prints"
+                .into(),
+        );
+    }
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(
+            "it holds a certificate; write its public key, which `openssl x509 -pubkey -noout` prints".into(),
+        );
+    }
+    if labels.len() != 1 {
+        return Err("it does not hold exactly one PEM block; write one PUBLIC KEY".into());
+    }
+    if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
+        let bits = key
+            .try_get_as_bytes()
+            .ok()
+            .and_then(|der| RsaParameters::public_modulus_len(der).ok());
+        let accepted = bits
+            .and_then(|bits| usize::try_from(bits).ok())
+            .is_some_and(|bits| RSA_BITS.contains(&bits));
+        return if accepted {
+            Ok((RSA, key))
+        } else {
+            Err("its RSA key has not 2048 to 8192 bits".into())
+        };
+    }
+    if let Ok(key) = DecodingKey::from_ec_pem(pem) {
+        let is_for = |algorithm: &'static dyn VerificationAlgorithm| {
+            key.try_get_as_bytes()
+                .is_ok_and(|point| ParsedPublicKey::new(algorithm, point).is_ok())
+        };
+        return if is_for(&ECDSA_P256_SHA256_FIXED) {
+            Ok((P256, key))
+        } else if is_for(&ECDSA_P384_SHA384_FIXED) {
+            Ok((P384, key))
+        } else {
+            Err("its curve is neither P-256 nor P-384".into())
+        };
+    }
+    match DecodingKey::from_ed_pem(pem) {
+        Ok(key) => Ok((ED, key)),
+        Err(_) => Err("it is not a PUBLIC KEY of RSA, P-256, P-384 or Ed25519".into()),
+    }
+}
+
+const RSA: &[Algorithm] = &[Algorithm::Rs256, Algorithm::Ps256];
+const P256: &[Algorithm] = &[Algorithm::Es256];
+const P384: &[Algorithm] = &[Algorithm::Es384];
+const ED: &[Algorithm] = &[Algorithm::EdDsa];
+
+const SECRET_BYTES_MIN: usize = 32;
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+const KEYS_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Signer, jwks, pem};
+    use super::*;
+
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::from_jwks(&jwks(keys)).unwrap()
+    }
+
+    /// Why this key, beside a good one, was not taken.
+    fn skipped(key: Value) -> String {
+        let good = Signer::fresh(Algorithm::EdDsa).jwk("good");
+        let set = set(&[key, good]);
+        assert_eq!(set.len(), 1, "the good one stays");
+        set.skipped().join("; ")
+    }
+
+    fn with(mut key: Value, member: &str, value: Value) -> Value {
+        key[member] = value;
+        key
+    }
+
+    #[test]
+    fn one_bad_key_does_not_lose_the_others() {
+        let p256 = Signer::fresh(Algorithm::Es256).jwk("k");
+        let ill_typed = "a member is missing, repeated or of the wrong type";
+        for (key, reason) in [
+            (with(p256.clone(), "use", json!("enc")), "its use is not sig"),
+            (
+                with(p256.clone(), "key_ops", json!(["sign"])),
+                "its key_ops do not hold verify",
+            ),
+            (with(p256.clone(), "alg", json!("ES384")), "its alg does not fit"),
+            (with(p256.clone(), "alg", json!("HS256")), "its alg does not fit"),
+            (
+                with(p256.clone(), "alg", json!("ECDH-ES")),
+                "its alg does not fit",
+            ),
+            (with(p256.clone(), "crv", json!("P-384")), "not a point"),
+            (with(p256.clone(), "crv", json!("P-521")), "not supported"),
+            (with(p256.clone(), "crv", json!("secp256k1")), "not supported"),
+            (with(p256.clone(), "kty", json!("AKP")), "not supported"),
+            (with(p256.clone(), "x", p256["y"].clone()), "not a point"),
+            (with(p256.clone(), "x", json!("%%%")), "missing or not base64url"),
+            (with(p256.clone(), "y", Value::Null), "missing or not base64url"),
+            (with(p256.clone(), "kid", json!(7)), ill_typed),
+            (
+                with(p256.clone(), "kid", json!("../k")),
+                "its kid is not a plain name",
+            ),
+            (with(p256.clone(), "key_ops", json!("verify")), ill_typed),
+            (json!("a string"), ill_typed),
+            (json!({"kid": "no kty"}), ill_typed),
+            (Signer::fresh(Algorithm::Hs256).jwk("s"), "shared secret"),
+        ] {
+            let said = skipped(key.clone());
+            assert!(
+                said.starts_with("key 1: ") && said.contains(reason),
+                "{key}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_key_says_of_itself_is_kept_when_it_fits() {
+        let rsa = Signer::fresh(Algorithm::Rs256).jwk("k");
+        let plain = set(&[rsa.clone()]);
+        assert!(plain.fits(Algorithm::Rs256) && plain.fits(Algorithm::Ps256));
+        let bound = set(&[with(with(rsa, "alg", json!("PS256")), "use", json!("sig"))]);
+        assert!(bound.fits(Algorithm::Ps256) && !bound.fits(Algorithm::Rs256));
+        assert!(!plain.fits(Algorithm::Hs256));
+    }
+
+    #[test]
+    fn rsa_below_2048_bits_and_odd_exponents_are_skipped() {
+        let rsa = Signer::fresh(Algorithm::Rs256).jwk("k");
+        let modulus = |bytes: usize| json!(URL_SAFE_NO_PAD.encode(vec![0xff; bytes]));
+        assert!(skipped(with(rsa.clone(), "n", modulus(128))).contains("RSA of 1024 bits"));
+        assert!(skipped(with(rsa.clone(), "n", modulus(255))).contains("RSA of 2040 bits"));
+        assert!(skipped(with(rsa.clone(), "n", modulus(1025))).contains("RSA of 8200 bits"));
+        for exponent in [&[1][..], &[2], &[0], &[], &[1, 0, 0, 0, 1]] {
+            let key = with(rsa.clone(), "e", json!(URL_SAFE_NO_PAD.encode(exponent)));
+            assert!(skipped(key).contains("exponent"), "{exponent:?}");
+        }
+    }
+
+    #[test]
+    fn two_keys_of_one_kid_are_told_apart_by_kind_or_the_second_is_skipped() {
+        let (first, second) = (Signer::fresh(Algorithm::Es256), Signer::fresh(Algorithm::Es256));
+        let rsa = Signer::fresh(Algorithm::Rs256);
+        let set = set(&[first.jwk("k"), second.jwk("k"), rsa.jwk("k")]);
+        assert_eq!(set.len(), 2);
+        assert_eq!(set.skipped(), ["key 2: an earlier key has the same kid"]);
+    }
+
+    #[test]
+    fn a_set_without_a_usable_key_or_with_too_many_is_refused() {
+        let refusal = |json: &[u8]| KeySet::from_jwks(json).unwrap_err();
+        for odd in [
+            &b""[..],
+            b"[]",
+            b"{}",
+            b"{\"keys\":{}}",
+            b"{\"keys\":[]",
+            b"<html>",
+            b"\xff",
+        ] {
+            assert!(refusal(odd).starts_with("it is no JWK set"), "{odd:?}");
+        }
+        assert!(refusal(b"{\"keys\":[]}").starts_with("it holds no key"));
+        let secret = Signer::fresh(Algorithm::Hs256).jwk("s");
+        assert!(refusal(&jwks(&[secret])).contains("shared secret"));
+        let key = Signer::fresh(Algorithm::EdDsa).jwk("k");
+        assert_eq!(
+            refusal(&jwks(&vec![key; 101])),
+            "it holds 101 keys; at most 100 are read"
+        );
+    }
+
+    #[test]
+    fn the_version_follows_the_usable_keys() {
+        let (one, two) = (
+            Signer::fresh(Algorithm::EdDsa).jwk("1"),
+            Signer::fresh(Algorithm::EdDsa).jwk("2"),
+        );
+        let version = |keys: &[Value]| set(keys).version();
+        assert_eq!(version(&[one.clone()]), version(&[one.clone()]));
+        assert_ne!(version(&[one.clone()]), version(&[one.clone(), two.clone()]));
+        assert_ne!(version(&[one]), version(&[two]));
+    }
+
+    #[test]
+    fn a_secret_is_at_least_32_bytes() {
+        assert!(KeySet::from_secret(&[7; 32]).is_ok());
+        for length in [0, 1, 31] {
+            let refusal = KeySet::from_secret(&vec![7; length]).unwrap_err();
+            assert!(refusal.contains("at least 32"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_pem_file_is_one_public_key() {
+        for algorithm in [
+            Algorithm::Rs256,
+            Algorithm::Es256,
+            Algorithm::Es384,
+            Algorithm::EdDsa,
+        ] {
+            let set = KeySet::from_public_pem(Signer::fresh(algorithm).pem().as_bytes()).unwrap();
+            assert!(set.fits(algorithm), "{algorithm}");
+        }
+        let good = Signer::fresh(Algorithm::EdDsa).pem();
+        let private = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        for (text, reason) in [
+            (private, "a private key"),
+            (pem("RSA PRIVATE KEY", b"x"), "a private key"),
+            (pem("CERTIFICATE", b"x"), "a certificate"),
+            (format!("{good}{good}"), "exactly one PEM block"),
+            (String::new(), "exactly one PEM block"),
+            (pem("PUBLIC KEY", b"x"), "not a PUBLIC KEY"),
+            (pem("PUBLIC KEY", &[]), "not a PUBLIC KEY"),
+        ] {
+            let refusal = KeySet::from_public_pem(text.as_bytes()).unwrap_err();
+            assert!(refusal.contains(reason), "{reason}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let secret = Zeroizing::new(b"0123456789abcdef0123456789abcdef".to_vec());
+        let set = KeySet::from_secret(&secret).unwrap();
+        let shown = format!("{set:?} {:?}", KeySource::Secret(secret));
+        assert!(!shown.contains("0123") && !shown.contains("48, 49"), "{shown}");
+    }
+
+    #[test]
+    fn an_algorithm_is_read_by_its_exact_name() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
+        }
+        for name in ["none", "rs256", "RS512", ""] {
+            assert!(
+                name.parse::<Algorithm>()
+                    .unwrap_err()
+                    .contains("choose from HS256, RS256"),
+                "{name}"
+            );
+        }
     }
 }
