@@ -27,8 +27,6 @@ pub enum Denial {
     MethodOverride(&'static str),
     /// `Expect` with anything but `100-continue`.
     UnsupportedExpectation,
-    /// A protocol switch was asked for.
-    UpgradeRefused,
 
     // The request was read, and is none of Livy's operations.
     /// No such route; the hint names the nearest one.
@@ -115,7 +113,10 @@ pub enum Denial {
 
     // The gateway cannot now.
     /// More requests, or more waiting bodies, than the gateway holds.
-    Overloaded,
+    Overloaded {
+        /// Whether the request only reads.
+        read: bool,
+    },
     /// The gateway is stopping.
     Draining,
     /// A defect of the gateway.
@@ -235,8 +236,6 @@ impl Denial {
             )),
             Self::UnsupportedExpectation => row(417, "unsupported_expectation", Whose::Caller, "unsupported Expect",
                 "The only Expect header that is understood is 100-continue. Leave it out."),
-            Self::UpgradeRefused => row(400, "upgrade_refused", Whose::Caller, "no protocol upgrade",
-                "Livy has no other protocol than HTTP/1.1. Leave the Upgrade header out."),
 
             Self::UnknownOperation(hint) => row(404, "unknown_operation", Whose::Caller, "no such operation of Livy",
                 format!("Livy's REST API has no such path. {hint}")),
@@ -301,7 +300,8 @@ impl Denial {
                 "The conf key '{key}' is refused: {rule}. Leave it out."
             )),
 
-            Self::Overloaded => later(503, "overloaded", "gateway overloaded",
+            // Clients post again whatever is 5xx, which is no help to a gateway that has too much already.
+            Self::Overloaded { read } => later(if *read { 503 } else { 429 }, "overloaded", "gateway overloaded",
                 "The gateway has more requests than it can hold. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
             Self::Draining => later(503, "draining", "gateway restarting",
                 "This gateway is stopping. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
@@ -346,7 +346,6 @@ impl Denial {
             Self::AmbiguousTarget("it has a ';'".into()),
             Self::MethodOverride("The header X-HTTP-Method-Override"),
             Self::UnsupportedExpectation,
-            Self::UpgradeRefused,
             Self::UnknownOperation("Did you mean /log?".into()),
             Self::MethodNotAllowed { allow: "GET, HEAD" },
             Self::UnknownParameter {
@@ -383,7 +382,7 @@ impl Denial {
                 key: "livy.rsc.proxy_user".into(),
                 rule: "it would change for whom the session runs",
             },
-            Self::Overloaded,
+            Self::Overloaded { read: true },
             Self::Draining,
             Self::Internal,
             Self::UpstreamUnreachable,

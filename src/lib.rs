@@ -9,7 +9,9 @@ pub mod denial;
 pub mod livy;
 
 // 2. Rules: pure decisions over the vocabulary.
+pub mod access;
 pub mod authn;
+pub mod body_policy;
 pub mod identity;
 pub mod limits;
 pub mod rewrite;
@@ -19,10 +21,15 @@ pub mod config;
 pub mod policy;
 
 // 4. Adapters: everything that touches the world.
+pub mod deadlines;
 pub mod jwks;
+pub mod listener;
 pub mod login;
+pub mod telemetry;
+pub mod upstream;
 pub mod users_file;
 
 // 5. The story.
 pub mod app;
 pub mod cli;
+pub mod gateway;

@@ -2,6 +2,10 @@
 //!
 //! Nothing here awaits, logs or touches the world.
 
+pub mod body;
+pub mod json;
+pub(crate) mod media_type;
+pub mod multipart;
 pub mod operation;
 pub mod query;
 pub mod route;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::session_ref::{Kind, SessionRef};
+use super::session_ref::{Kind, SessionId, SessionRef};
 
 /// The methods that Livy's API has. `HEAD` stands for `GET` without the answer's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -168,6 +168,33 @@ pub enum TimeoutClass {
 }
 
 impl Operation {
+    /// One of each, with arbitrary ids: for tables that must cover them all.
+    pub fn one_of_each() -> Vec<Self> {
+        let on = |kind, action| SessionId::new(7).map(|id| Self::On(SessionRef::by_id(kind, id), action));
+        let mut all = vec![Self::Version];
+        for kind in Kind::ALL {
+            all.extend([Self::List(kind), Self::Create(kind)]);
+            all.extend([Action::Read, Action::State, Action::Log, Action::Delete].into_iter().filter_map(|a| on(kind, a)));
+        }
+        let mut actions = vec![
+            Action::Stop,
+            Action::Interrupt,
+            Action::Connect,
+            Action::ListStatements,
+            Action::RunStatement,
+            Action::ReadStatement(3),
+            Action::CancelStatement(3),
+            Action::Complete,
+            Action::SubmitJob,
+            Action::RunJob,
+            Action::ReadJob(3),
+            Action::CancelJob(3),
+        ];
+        actions.extend(Resource::ALL.into_iter().flat_map(|resource| [Action::Upload(resource), Action::Add(resource)]));
+        all.extend(actions.into_iter().filter_map(|action| on(Kind::Session, action)));
+        all
+    }
+
     /// The method that Livy expects. `HEAD` is answered like the `GET` it stands for.
     pub const fn method(&self) -> Method {
         match self {

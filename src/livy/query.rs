@@ -51,6 +51,11 @@ impl Order {
 }
 
 impl Page {
+    /// Whether nothing is asked for in particular.
+    pub const fn is_empty(&self) -> bool {
+        self.from.is_none() && self.size.is_none() && self.order.is_none()
+    }
+
     /// Appends the parameters as Livy gets them, `from=5&size=10`: canonical integers in a fixed order.
     pub fn write_query(&self, out: &mut String) {
         let mut separator = "";

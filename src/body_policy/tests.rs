@@ -1,0 +1,368 @@
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+const SESSION: JsonBody = JsonBody::CreateSession;
+const BATCH: JsonBody = JsonBody::CreateBatch;
+const BODIES: [JsonBody; 6] = [
+    JsonBody::CreateSession,
+    JsonBody::CreateBatch,
+    JsonBody::Statement,
+    JsonBody::Completion,
+    JsonBody::Job,
+    JsonBody::AddResource,
+];
+
+fn rendered(body: &str, kind: JsonBody, user: Option<&str>) -> String {
+    let checked = check(body.as_bytes(), kind, &[]).unwrap_or_else(|denial| panic!("{body}: {denial:?}"));
+    String::from_utf8(checked.render(user)).unwrap()
+}
+
+fn refusal(body: &str, kind: JsonBody) -> Denial {
+    check(body.as_bytes(), kind, &[]).expect_err(body)
+}
+
+fn unknown(body: &str, kind: JsonBody) -> Option<String> {
+    let denial = refusal(body, kind);
+    let Denial::UnknownField { nearest, .. } = denial else {
+        panic!("{body}: {denial:?}");
+    };
+    nearest
+}
+
+#[test]
+fn what_clients_send_reaches_livy_value_by_value() {
+    for (body, kind) in [
+        (
+            r#"{"kind":"pyspark","heartbeatTimeoutInSecond":60,"driverMemory":"1G","executorCores":10}"#,
+            SESSION,
+        ),
+        (r#"{"conf":{}}"#, SESSION),
+        (
+            r#"{"conf":{"spark.dynamicAllocation.enabled":false,"spark.executor.instances":2}}"#,
+            SESSION,
+        ),
+        (
+            r#"{"file":"wasb:///example/jars/x.jar","className":"com.x.Y","args":["a,b","c\n"]}"#,
+            BATCH,
+        ),
+        (
+            r#"{"file":"/x.py","jars":["hdfs:///a.jar"],"numExecutors":1,"name":"etl"}"#,
+            BATCH,
+        ),
+        (
+            r#"{"code":"x = \"\ud83d\ude00\u0000\ud800\"","kind":"sql"}"#,
+            JsonBody::Statement,
+        ),
+        (
+            r#"{"code":"impo","kind":"pyspark","cursor":4}"#,
+            JsonBody::Completion,
+        ),
+        (r#"{"code":"impo","cursor":"4"}"#, JsonBody::Completion),
+        (r#"{"job":"AAEC","jobType":"spark"}"#, JsonBody::Job),
+        (r#"{"uri":"hdfs:///x.jar"}"#, JsonBody::AddResource),
+    ] {
+        assert_eq!(rendered(body, kind, None), body);
+    }
+}
+
+#[test]
+fn a_creation_carries_exactly_the_user_it_is_given() {
+    for (asked, requested) in [
+        (r#"{"proxyUser":"bob","kind":"spark"}"#, Some("bob")),
+        (r#"{"kind":"spark","proxy\u0055ser":"\u0062ob"}"#, Some("bob")),
+        (r#"{"kind":"spark","proxyUser":""}"#, Some("")),
+        (r#"{"kind":"spark","proxyUser":null}"#, None),
+        (r#"{"kind":"spark"}"#, None),
+    ] {
+        let checked = check(asked.as_bytes(), SESSION, &[]).unwrap();
+        assert_eq!(checked.requested_user(), requested, "{asked}");
+        assert_eq!(
+            checked.render(Some("alice")),
+            br#"{"kind":"spark","proxyUser":"alice"}"#,
+            "{asked}"
+        );
+        assert_eq!(checked.render(None), br#"{"kind":"spark"}"#, "{asked}");
+    }
+}
+
+#[test]
+fn only_creations_carry_a_user() {
+    let statement = r#"{"code":"1"}"#;
+    assert_eq!(rendered(statement, JsonBody::Statement, Some("alice")), statement);
+    for kind in [
+        JsonBody::Statement,
+        JsonBody::Completion,
+        JsonBody::Job,
+        JsonBody::AddResource,
+    ] {
+        assert_eq!(unknown(r#"{"proxyUser":"alice"}"#, kind), None);
+    }
+}
+
+#[test]
+fn a_user_that_is_no_string_or_comes_twice_is_refused() {
+    for value in [
+        "1001",
+        "true",
+        "[\"a\"]",
+        "{\"a\":1}",
+        "\"\\ud800\"",
+        "\"a\",\"proxyUser\":null",
+    ] {
+        let body = format!("{{\"file\":\"/x\",\"proxyUser\":{value}}}");
+        for kind in [SESSION, BATCH] {
+            let body = if kind == BATCH {
+                body.clone()
+            } else {
+                body.replace("\"file\":\"/x\",", "")
+            };
+            assert!(matches!(refusal(&body, kind), Denial::InvalidBody(_)), "{body}");
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest_one() {
+    for (key, nearest) in [
+        ("proxyuser", Some("proxyUser")),
+        ("ProxyUser", Some("proxyUser")),
+        ("proxy_user", Some("proxyUser")),
+        ("doAs", Some("proxyUser")),
+        ("doas", Some("proxyUser")),
+        ("pyfiles", Some("pyFiles")),
+        ("confs", Some("conf")),
+        ("driver_memory", Some("driverMemory")),
+        ("user.name", None),
+        ("className", None),
+        ("", None),
+    ] {
+        let body = format!("{{\"{key}\":null}}");
+        assert_eq!(unknown(&body, SESSION).as_deref(), nearest, "{key}");
+    }
+    assert_eq!(unknown(r#"{"ttl":"1h"}"#, BATCH), None);
+    assert_eq!(unknown(r#"{"doAs":"bob"}"#, JsonBody::Statement), None);
+}
+
+#[test]
+fn the_operator_can_admit_a_key_but_never_one_that_names_a_user() {
+    let extra: Vec<String> = ["sparkVersion", "doAs", "proxyuser", "PROXYUSER", "proxyUser"]
+        .map(String::from)
+        .to_vec();
+    let body = br#"{"sparkVersion":{"a":[1]}}"#;
+    assert_eq!(check(body, SESSION, &extra).unwrap().render(None), body);
+    for body in [
+        r#"{"doAs":"bob"}"#,
+        r#"{"proxyuser":"bob"}"#,
+        r#"{"PROXYUSER":"bob"}"#,
+    ] {
+        assert!(
+            matches!(
+                check(body.as_bytes(), SESSION, &extra),
+                Err(Denial::UnknownField { .. })
+            ),
+            "{body}"
+        );
+    }
+    let statement = br#"{"code":"1","proxyUser":"bob"}"#;
+    assert!(matches!(
+        check(statement, JsonBody::Statement, &extra),
+        Err(Denial::UnknownField { .. })
+    ));
+}
+
+#[test]
+fn nulls_are_left_out_so_that_livys_defaults_and_checks_hold() {
+    let body = r#"{"conf":null,"jars":null,"name":null,"kind":"spark","driverCores":null}"#;
+    assert_eq!(rendered(body, SESSION, None), r#"{"kind":"spark"}"#);
+    let body = r#"{"conf":{"spark.a":null,"spark.b":"1"}}"#;
+    assert_eq!(rendered(body, SESSION, None), r#"{"conf":{"spark.b":"1"}}"#);
+}
+
+#[test]
+fn the_java_clients_own_settings_are_dropped_and_identity_is_refused_by_key() {
+    let body = r#"{"conf":{"livy.uri":"https://u:p@h/livy","spark.a":"1","livy.client.http.x":"2"}}"#;
+    assert_eq!(rendered(body, SESSION, None), r#"{"conf":{"spark.a":"1"}}"#);
+    for kind in [SESSION, BATCH] {
+        let body = r#"{"file":"/x","conf":{"spark.\u006daster":"local"}}"#;
+        let body = if kind == BATCH {
+            body.to_owned()
+        } else {
+            body.replace("\"file\":\"/x\",", "")
+        };
+        let denial = refusal(&body, kind);
+        assert!(
+            matches!(&denial, Denial::ConfRefused { key, .. } if key == "spark.master"),
+            "{denial:?}"
+        );
+    }
+}
+
+#[test]
+fn livy_is_not_troubled_with_what_it_cannot_do_cleanly() {
+    for (body, kind, word) in [
+        ("{}", BATCH, "'file' is missing"),
+        (r#"{"file":null}"#, BATCH, "'file' is missing"),
+        ("{}", JsonBody::Statement, "'code' is missing"),
+        ("{}", JsonBody::Job, "'job' is missing"),
+        ("{}", JsonBody::AddResource, "'uri' is missing"),
+        (r#"{"name":""}"#, SESSION, "'name'"),
+        (r#"{"name":"007"}"#, SESSION, "'name'"),
+        (r#"{"name":"٠"}"#, SESSION, "'name'"),
+        (
+            r#"{"name":123}"#,
+            SESSION,
+            "'name' must be a string, not a number",
+        ),
+        (
+            r#"{"driverCores":"2"}"#,
+            SESSION,
+            "'driverCores' must be a whole number, such as 2, not a string",
+        ),
+        (
+            r#"{"file":"/x","args":"a"}"#,
+            BATCH,
+            "'args' must be a list of strings, not a string",
+        ),
+        (
+            r#"{"file":"/x","args":[1]}"#,
+            BATCH,
+            "'args' has an element that must be a string, not a number",
+        ),
+        (
+            r#"{"conf":[]}"#,
+            SESSION,
+            "'conf' must be an object of strings, not a list",
+        ),
+        (r#"{"kind":"spark\n"}"#, SESSION, "'kind' has a control character"),
+    ] {
+        let denial = refusal(body, kind);
+        assert!(
+            matches!(&denial, Denial::InvalidBody(message) if message.contains(word)),
+            "{body}: {denial:?}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_body_is_nothing_blanks_or_an_empty_object() {
+    for body in ["", " \r\n\t", "{}", " { \n} "] {
+        assert_eq!(check_empty(body.as_bytes()), Ok(()), "{body:?}");
+    }
+    for body in [
+        "{",
+        "}",
+        "{}{}",
+        "{}x",
+        "null",
+        "[]",
+        "\"\"",
+        "{\"a\":1}",
+        "\0",
+        "{\u{a0}}",
+        "doAs=bob",
+        "\u{feff}{}",
+        "{{}}",
+    ] {
+        assert!(
+            matches!(check_empty(body.as_bytes()), Err(Denial::InvalidBody(_))),
+            "{body:?}"
+        );
+    }
+    assert!(check_empty(b"\xFF").is_err());
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("proxyUser".to_owned()),
+        Just("proxyuser".to_owned()),
+        Just("doAs".to_owned()),
+        Just("conf".to_owned()),
+        Just("kind".to_owned()),
+        Just("file".to_owned()),
+        Just("spark.a".to_owned()),
+        Just("livy.rsc.proxy_user".to_owned()),
+        any::<String>(),
+    ]
+}
+
+fn escaped(text: &str) -> String {
+    let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    format!("\"{units}\"")
+}
+
+fn spelled(text: &str) -> impl Strategy<Value = String> + use<> {
+    let plain = Value::from(text).to_string();
+    prop_oneof![Just(plain), Just(escaped(text))]
+}
+
+fn any_value() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        any_text().prop_flat_map(|text| spelled(&text)),
+        Just("null".to_owned()),
+        Just("1".to_owned()),
+        Just("true".to_owned()),
+    ];
+    leaf.prop_recursive(2, 12, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(|list| format!("[{}]", list.join(","))),
+            any_members(inner).prop_map(|members| format!("{{{members}}}")),
+        ]
+    })
+}
+
+fn any_members(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
+    let member = (any_text().prop_flat_map(|text| spelled(&text)), value)
+        .prop_map(|(key, value)| format!("{key}:{value}"));
+    prop::collection::vec(member, 0..4).prop_map(|members| members.join(","))
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_body_at_most_one_proxy_user_leaves_and_it_is_ours(
+        members in any_members(any_value()),
+        kind in prop::sample::select(BODIES.to_vec()),
+        extra in prop::collection::vec(any_text(), 0..3),
+    ) {
+        let Ok(checked) = check(format!("{{{members}}}").as_bytes(), kind, &extra) else {
+            return Ok(());
+        };
+        for user in [Some("alice"), None] {
+            let body = checked.render(user);
+            // Reading it strictly again proves that no key comes twice.
+            let object = StrictObject::parse(&body).unwrap();
+            for key in object.keys() {
+                prop_assert!(key == "proxyUser" || !names_a_user(key), "{}", key);
+            }
+            let expected = user.filter(|_| matches!(kind, JsonBody::CreateSession | JsonBody::CreateBatch));
+            let sent = object.string("proxyUser").unwrap();
+            prop_assert_eq!(sent.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_rendered_means_what_was_checked(
+        name in "[a-z]{1,8}",
+        code in any::<String>(),
+        cores in any::<i32>(),
+        args in prop::collection::vec("[^\0]*", 0..4),
+        conf in prop::collection::btree_map("spark\\.[a-z]{1,6}", "[^\0\r\n]*", 0..4),
+    ) {
+        let batch = serde_json::json!({"file": "/x", "name": name, "driverCores": cores, "args": args, "conf": conf});
+        let body = check(batch.to_string().as_bytes(), BATCH, &[]).unwrap().render(None);
+        prop_assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), batch);
+        let statement = serde_json::json!({"code": code});
+        let body = check(statement.to_string().as_bytes(), JsonBody::Statement, &[]).unwrap().render(None);
+        prop_assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), statement);
+    }
+
+    #[test]
+    fn whatever_the_bytes_nothing_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
+        for kind in BODIES {
+            let _ = check(&body, kind, &[]);
+        }
+        let _ = check_empty(&body);
+        let _ = decode_gzip(&body, 16);
+    }
+}

@@ -1,0 +1,134 @@
+//! The shell around one request: its id, its timer, the policy it sees, and the one place where a denial becomes a
+//! response. The story itself is in [`pipeline`].
+
+mod answer;
+mod body;
+mod browser;
+mod impersonation;
+mod pipeline;
+mod report;
+mod reply;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::header::HeaderValue;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::clock::Clock;
+use crate::deadlines::Deadlines;
+use crate::denial::Denial;
+use crate::listener::{Handler, Peer};
+use crate::login::Logins;
+use crate::policy::{LivePolicy, Policy};
+use crate::upstream::Upstream;
+
+pub use answer::AnswerBody;
+pub use impersonation::ImpersonationWatch;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The policy in force.
+    pub policy: Arc<LivePolicy>,
+    /// Credentials proved before, and the threads that prove new ones.
+    pub logins: Logins,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether Livy acts as whom it is told.
+    pub impersonation: ImpersonationWatch,
+    /// Bytes of bodies that are waiting in memory, of all requests together.
+    pub waiting_bytes: AtomicUsize,
+    /// Operations that run to their end though their client may have left.
+    pub detached: AtomicUsize,
+    request_ids: report::RequestIds,
+}
+
+impl Shared {
+    /// Nothing waits, nothing runs.
+    pub fn new(policy: Arc<LivePolicy>, logins: Logins, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            policy,
+            logins,
+            clock,
+            impersonation: ImpersonationWatch::default(),
+            waiting_bytes: AtomicUsize::new(0),
+            detached: AtomicUsize::new(0),
+            request_ids: report::RequestIds::new(),
+        }
+    }
+}
+
+/// One worker's gateway. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    upstream: Upstream,
+    deadlines: Deadlines,
+}
+
+impl Gateway {
+    /// For one worker: `upstream` and `deadlines` are its own.
+    pub fn new(shared: Arc<Shared>, upstream: Upstream, deadlines: Deadlines) -> Self {
+        Self { shared, upstream, deadlines }
+    }
+
+    fn render(policy: &Policy, denial: &Denial, request_id: &HeaderValue) -> Response<AnswerBody> {
+        answer::refusal(denial, policy.authn.challenges(), request_id)
+    }
+}
+
+impl Handler for Gateway {
+    type Body = AnswerBody;
+
+    async fn handle(&self, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+        let policy = self.shared.policy.current();
+        let mut report = report::Report::begin(&self.shared, peer, &request);
+        let served = self.serve(&policy, peer, request, &mut report).await;
+        let response = match served {
+            Ok(response) => report.answered(response),
+            Err(denial) => {
+                let response = Self::render(&policy, &denial, report.request_id());
+                report.denied(&denial, response)
+            }
+        };
+        report.finish(&response);
+        response
+    }
+
+    fn refuse(&self, peer: Peer, denial: Denial) -> Response<AnswerBody> {
+        let mut report = report::Report::unread(&self.shared, peer);
+        let response = Self::render(&self.shared.policy.current(), &denial, report.request_id());
+        let response = report.denied(&denial, response);
+        report.finish(&response);
+        response
+    }
+}
+
+/// Counts something while it lives.
+#[derive(Debug)]
+struct Held<'a> {
+    counter: &'a AtomicUsize,
+    amount: usize,
+}
+
+impl<'a> Held<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        Self { counter, amount: 0 }
+    }
+
+    /// Holds `more`, unless all together would hold more than `limit`.
+    fn grow(&mut self, more: usize, limit: usize) -> bool {
+        let before = self.counter.fetch_add(more, Ordering::Relaxed);
+        self.amount += more;
+        before.saturating_add(more) <= limit
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}

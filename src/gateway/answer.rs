@@ -1,0 +1,120 @@
+//! What clients get: Livy's answer, or a refusal in the one shape that clients show to people.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::ext::ReasonPhrase;
+use serde::Serialize;
+
+use crate::denial::{Denial, Hint, whole_seconds};
+use crate::rewrite::X_REQUEST_ID;
+use crate::upstream::{ReplyBody, ReplyError};
+
+/// An answer's body.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// Known whole.
+    Whole(Option<Bytes>),
+    /// Livy's, as it arrives.
+    Passing(Box<ReplyBody>),
+}
+
+impl AnswerBody {
+    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match &mut *self {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Passing(reply) => Pin::new(reply.as_mut()).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Passing(reply) => reply.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Passing(reply) => reply.size_hint(),
+        }
+    }
+}
+
+/// The headers that every answer has.
+pub(super) fn seal<B>(response: &mut Response<B>, request_id: &HeaderValue) {
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, request_id.clone());
+    // Answers hold one user's data; shared caches must not keep them, browsers must not guess what they are.
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+}
+
+/// A refusal. `challenges` are the `WWW-Authenticate` lines of a 401, Basic first: some clients see only that one.
+pub(super) fn refusal(denial: &Denial, challenges: &[HeaderValue], request_id: &HeaderValue) -> Response<AnswerBody> {
+    let answer = denial.answer();
+    let body = Refusal {
+        msg: &answer.message,
+        // Livy's own words for a session that is not there, and nothing that tells the two apart.
+        code: (!matches!(denial, Denial::NotFound { .. })).then_some(answer.code),
+        request_id: (!matches!(denial, Denial::NotFound { .. })).then(|| request_id.to_str().unwrap_or_default()),
+    };
+    let mut response = Response::new(AnswerBody::whole(serde_json::to_vec(&body).unwrap_or_default()));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    match answer.hint {
+        Hint::None => {}
+        Hint::Challenge => {
+            for challenge in challenges {
+                headers.append(WWW_AUTHENTICATE, challenge.clone());
+            }
+        }
+        Hint::RetryAfter(after) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        }
+        Hint::Allow(methods) => {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+    }
+    let reason = format!("{} - {}", canonical(answer.status), answer.reason);
+    // Several clients show their user the reason phrase and nothing else.
+    if let Ok(reason) = ReasonPhrase::try_from(reason.into_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
+    seal(&mut response, request_id);
+    response
+}
+
+fn canonical(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Refused")
+}
+
+#[derive(Debug, Serialize)]
+struct Refusal<'a> {
+    msg: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");

@@ -1,0 +1,80 @@
+//! Is Livy obeying? Where impersonation is off, Livy ignores `doAs` without a word and runs everybody as itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tracing::{error, info};
+
+use crate::denial::{Denial, Leftover};
+use crate::telemetry::metrics;
+
+/// Remembers that Livy was caught acting as somebody else than it was told.
+#[derive(Debug)]
+pub struct ImpersonationWatch {
+    /// On the monotonic clock, in milliseconds; `FINE` when it was never seen or has been seen to obey since.
+    caught_at: AtomicU64,
+}
+
+const FINE: u64 = u64::MAX;
+/// After this time one creation is let through to find out whether Livy obeys now.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+
+impl Default for ImpersonationWatch {
+    fn default() -> Self {
+        Self { caught_at: AtomicU64::new(FINE) }
+    }
+}
+
+impl ImpersonationWatch {
+    /// Refuses creations while Livy is known not to obey.
+    pub fn check(&self, now: Duration) -> Result<(), Denial> {
+        let caught = self.caught_at.load(Ordering::Relaxed);
+        let millis = millis(now);
+        if caught == FINE || millis.saturating_sub(caught) >= TRY_AGAIN.as_millis() as u64 {
+            // Of several at this moment one goes and the others wait for what it finds.
+            let claimed = caught == FINE
+                || self.caught_at.compare_exchange(caught, millis, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            if claimed {
+                return Ok(());
+            }
+        }
+        Err(Denial::ImpersonationOff { leftover: Leftover::None })
+    }
+
+    /// A creation ran as the user that Livy was told.
+    pub fn obeyed(&self) {
+        if self.caught_at.swap(FINE, Ordering::Relaxed) != FINE {
+            info!("Livy impersonates again; creations are let through");
+            metrics::impersonation_off(false);
+        }
+    }
+
+    /// A creation ran as somebody else.
+    pub fn caught(&self, now: Duration) {
+        self.caught_at.store(millis(now), Ordering::Relaxed);
+        metrics::impersonation_off(true);
+        error!("Livy ignores for whom it should act: set livy.impersonation.enabled = true in livy.conf; creations are refused");
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(FINE - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn creations_are_refused_after_livy_was_caught_until_one_may_try() {
+        let watch = ImpersonationWatch::default();
+        let at = Duration::from_secs;
+        assert_eq!(watch.check(at(1)), Ok(()));
+        watch.caught(at(10));
+        assert!(watch.check(at(11)).is_err());
+        assert_eq!(watch.check(at(70)), Ok(()), "one tries");
+        assert!(watch.check(at(70)).is_err(), "the others wait for it");
+        watch.obeyed();
+        assert_eq!(watch.check(at(71)), Ok(()));
+    }
+}

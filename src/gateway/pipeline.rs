@@ -1,0 +1,417 @@
+//! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs.
+//!
+//! Two steps have their place here and nothing in it yet: the user's own limit, before the grant; and the held place
+//! under the quota, after the body was read.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use super::answer::AnswerBody;
+use super::body::Pace;
+use super::reply::{self, Asked};
+use super::report::Report;
+use super::upload::{Trouble, Upload};
+use super::{Gateway, browser};
+use crate::access::{self, Grant};
+use crate::body_policy::{self, Coding};
+use crate::denial::{Denial, Leftover};
+use crate::identity::{LivyUser, Principal};
+use crate::listener::Peer;
+use crate::livy::multipart::MultipartRewriter;
+use crate::livy::operation::{Action, BodyKind, JsonBody, Method, Operation};
+use crate::livy::query::Page;
+use crate::livy::route::{Call, Routed, route};
+use crate::livy::session_ref::{Kind, SessionId};
+use crate::livy::target::Target;
+use crate::login::LoginPolicy;
+use crate::policy::{Impersonation, Policy};
+use crate::rewrite::{self, Outbound, OwnCall, Payload, TRACEPARENT, Trail};
+use crate::upstream::{Failure, ReplyBody, RequestBody, Reuse};
+
+impl Gateway {
+    /// Answers the request, or says why not.
+    pub(super) async fn serve(
+        &self,
+        policy: &Arc<Policy>,
+        peer: Peer,
+        request: Request<Incoming>,
+        report: &mut Report<'_>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let (head, body) = request.into_parts();
+        let listener = policy.listeners.get(peer.listener).ok_or(Denial::Internal)?;
+
+        let target = Target::normalize(&head, &listener.base_paths)?;
+        let call = match route(&head.method, &target)? {
+            Routed::Call(call) => call,
+            Routed::Options { allow } => return Ok(options(allow)),
+        };
+        report.routed(&call.operation);
+        browser::check_origin(call.method, &head.headers)?;
+        check_expectation(&head.headers)?;
+
+        let principal = self.authenticate(policy, &head.headers, peer).await?;
+        report.identified(&principal);
+        let acting = policy.identities.acting(&principal, peer.address.ip(), &named(call.requested_user.as_deref(), None))?;
+        let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
+
+        let (grant, cargo) = self.receive(policy, peer, &head, body, &call, grant).await?;
+        report.acts_as(grant.livy_user());
+        let errand = Errand {
+            grant,
+            method: call.method,
+            page: call.page,
+            cargo,
+            base: if call.method.is_safe() { Box::default() } else { target.base().into() },
+            request_id: report.request_id().clone(),
+            traceparent: traceparent(&head.headers),
+        };
+        if errand.grant.operation().outlives_client() {
+            self.carry_out_to_the_end(policy, errand, report).await
+        } else {
+            let done = self.carry_out(policy, errand).await;
+            report.heard_from_livy(done.livy_status, done.livy_took);
+            done.answer
+        }
+    }
+
+    async fn authenticate(&self, policy: &Policy, headers: &HeaderMap, peer: Peer) -> Result<Arc<Principal>, Denial> {
+        let login = LoginPolicy {
+            authn: &policy.authn,
+            identities: &policy.identities,
+            generation: policy.generation,
+        };
+        match self.shared.logins.cached(&login, headers) {
+            Some(principal) => Ok(principal),
+            None => self.shared.logins.authenticate(&login, headers, peer.address.ip()).await,
+        }
+    }
+
+    /// Reads and checks the body as the operation wants it. For whom a creation runs may stand in it.
+    async fn receive(
+        &self,
+        policy: &Policy,
+        peer: Peer,
+        head: &Parts,
+        body: Incoming,
+        call: &Call,
+        grant: Grant,
+    ) -> Result<(Grant, Cargo), Denial> {
+        match grant.operation().body() {
+            BodyKind::Empty => {
+                if !body.is_end_stream() {
+                    body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX).await?)?;
+                }
+                Ok((grant, Cargo::None))
+            }
+            BodyKind::Json(kind) => self.receive_json(policy, peer, head, body, call, grant, kind).await,
+            BodyKind::Upload(resource) => {
+                let limit = policy.requests.max_upload;
+                if body.size_hint().lower() > limit.saturating_add(MULTIPART_OVERHEAD_MAX) {
+                    return Err(Denial::BodyTooLarge { limit });
+                }
+                let content_type = head.headers.get(http::header::CONTENT_TYPE);
+                let rewriter = MultipartRewriter::new(content_type, resource, limit, boundary()?)?;
+                let upload = Upload::begin(body, rewriter, Pace::new(self)).await?;
+                Ok((grant, Cargo::Upload(Box::new(upload))))
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request, used in one place")]
+    async fn receive_json(
+        &self,
+        policy: &Policy,
+        peer: Peer,
+        head: &Parts,
+        body: Incoming,
+        call: &Call,
+        grant: Grant,
+        kind: JsonBody,
+    ) -> Result<(Grant, Cargo), Denial> {
+        if matches!(grant.operation(), Operation::Create(_)) && policy.livy.impersonation == Impersonation::Required {
+            self.shared.impersonation.check(self.shared.clock.monotonic())?;
+        }
+        let coding = body_policy::json_coding(&head.headers)?;
+        let limit = policy.requests.max_body;
+        let sent = self.read_whole(body, limit).await?;
+        let bytes = match coding {
+            Coding::Plain => sent,
+            Coding::Gzip => Bytes::from(body_policy::decode_gzip(&sent, limit)?),
+        };
+        let checked = body_policy::check(&bytes, kind, &policy.requests.extra_fields)?;
+        let grant = match checked.requested_user() {
+            None => grant,
+            Some(in_body) => {
+                let names = named(call.requested_user.as_deref(), Some(in_body));
+                let acting = policy.identities.acting(grant.principal(), peer.address.ip(), &names)?;
+                grant.acting_as(acting)
+            }
+        };
+        let json = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()));
+        Ok((grant, Cargo::Json(json.into())))
+    }
+
+    /// A creation, deletion or stop runs to its end though its client may leave.
+    async fn carry_out_to_the_end(
+        &self,
+        policy: &Arc<Policy>,
+        errand: Errand,
+        report: &mut Report<'_>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let (gateway, policy) = (self.clone(), Arc::clone(policy));
+        let (sender, receiver) = oneshot::channel();
+        self.shared.detached.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(async move {
+            let (operation, user) = (errand.grant.operation().label(), errand.grant.livy_user().clone());
+            let request_id = errand.request_id.clone();
+            let done = Box::pin(gateway.carry_out_held(&policy, errand)).await;
+            let status = done.livy_status;
+            if sender.send(done).is_err() {
+                let request_id = request_id.to_str().unwrap_or_default();
+                info!(request_id, operation, %user, livy_status = status, "ran to its end after its client had left");
+            }
+            gateway.shared.detached.fetch_sub(1, Ordering::SeqCst);
+        });
+        let done = receiver.await.map_err(|_| Denial::Internal)?;
+        report.heard_from_livy(done.livy_status, done.livy_took);
+        done.answer
+    }
+
+    /// Carries out, reads the whole answer and draws the consequences.
+    async fn carry_out_held(&self, policy: &Policy, errand: Errand) -> Done {
+        let operation = errand.grant.operation().clone();
+        let user = errand.grant.livy_user().clone();
+        let asked = errand.asked();
+        let mut done = self.carry_out(policy, errand).await;
+        done.answer = match done.answer {
+            Ok(response) => reply::hold(&asked, response).await,
+            Err(denial) => Err(denial),
+        };
+        if let (Operation::Create(kind), Ok(response)) = (&operation, &done.answer)
+            && response.status() == StatusCode::CREATED
+            && policy.livy.impersonation == Impersonation::Required
+            && let Err(denial) = self.check_created(policy, *kind, &user, response.body()).await
+        {
+            done.answer = Err(denial);
+        }
+        done
+    }
+
+    async fn carry_out(&self, policy: &Policy, errand: Errand) -> Done {
+        let began = self.shared.clock.monotonic();
+        let asked = errand.asked();
+        let heard = self.forward(policy, errand).await;
+        let livy_took = self.shared.clock.monotonic().saturating_sub(began);
+        match heard {
+            Ok(reply) => {
+                let livy_status = Some(reply.status().as_u16());
+                Done { answer: reply::translate(&policy.livy.endpoint, &asked, reply).await, livy_status, livy_took }
+            }
+            Err(denial) => Done { answer: Err(denial), livy_status: None, livy_took },
+        }
+    }
+
+    /// Sends it. Only what is safe to ask twice goes a second time, when a kept connection turned out to be dead.
+    async fn forward(
+        &self,
+        policy: &Policy,
+        mut errand: Errand,
+    ) -> Result<Response<ReplyBody>, Denial> {
+        let is_safe = errand.method.is_safe();
+        let look = look(errand.grant.operation());
+        let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
+        let outbound = errand.compose(policy, payload)?;
+        let first = self.upstream.send(&policy.livy, outbound, upload, Reuse::Allowed).await;
+        let heard = match first {
+            Err(Failure::Stale) if is_safe => {
+                let again = errand.compose(policy, Payload::Empty)?;
+                self.upstream.send(&policy.livy, again, None, Reuse::Never).await
+            }
+            Ok(_) | Err(_) => first,
+        };
+        heard.map_err(|failure| match trouble.and_then(|trouble| trouble.take()) {
+            // The body was broken off, so Livy never had a whole request.
+            Some(denial) => denial,
+            None => failure.denial(is_safe, look),
+        })
+    }
+
+    /// Where impersonation is required, a new session must run as the user that Livy was told.
+    async fn check_created(&self, policy: &Policy, kind: Kind, user: &LivyUser, body: &AnswerBody) -> Result<(), Denial> {
+        let AnswerBody::Whole(Some(bytes)) = body else {
+            return Err(Denial::UpstreamUnexpected { read: false });
+        };
+        let created: Created = serde_json::from_slice(bytes).map_err(|_| Denial::UpstreamUnexpected { read: false })?;
+        if created.proxy_user.as_deref() == Some(user.as_str()) {
+            self.shared.impersonation.obeyed();
+            return Ok(());
+        }
+        self.shared.impersonation.caught(self.shared.clock.monotonic());
+        let leftover = match SessionId::new(created.id) {
+            Some(id) => self.delete_misowned(policy, kind, id).await,
+            None => Leftover::Remains,
+        };
+        Err(Denial::ImpersonationOff { leftover })
+    }
+
+    async fn delete_misowned(&self, policy: &Policy, kind: Kind, id: SessionId) -> Leftover {
+        let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &OwnCall::DeleteMisowned(kind, id)) else {
+            return Leftover::Remains;
+        };
+        match self.upstream.send(&policy.livy, outbound, None, Reuse::Never).await {
+            Ok(reply) if reply.status().is_success() => {
+                warn!(%kind, %id, "a session that Livy made as the wrong user was deleted again");
+                Leftover::Deleted
+            }
+            Ok(reply) => {
+                error!(%kind, %id, status = reply.status().as_u16(), "a session that Livy made as the wrong user remains");
+                Leftover::Remains
+            }
+            Err(failure) => {
+                error!(%kind, %id, ?failure, "a session that Livy made as the wrong user may remain");
+                Leftover::Remains
+            }
+        }
+    }
+}
+
+/// A granted request, ready to go.
+struct Errand {
+    grant: Grant,
+    method: Method,
+    page: Page,
+    cargo: Cargo,
+    /// Where `Location` begins; empty for reads, whose answers have none.
+    base: Box<str>,
+    request_id: HeaderValue,
+    traceparent: Option<HeaderValue>,
+}
+
+impl Errand {
+    fn asked(&self) -> Asked {
+        Asked { base: self.base.clone(), method: self.method, look: look(self.grant.operation()) }
+    }
+
+    fn compose(&self, policy: &Policy, payload: Payload) -> Result<Outbound, Denial> {
+        let trail = Trail { request_id: &self.request_id, traceparent: self.traceparent.as_ref() };
+        rewrite::outbound(&policy.livy.endpoint, &self.grant, self.method, &self.page, payload, trail)
+    }
+}
+
+/// What became of an errand.
+struct Done {
+    answer: Result<Response<AnswerBody>, Denial>,
+    livy_status: Option<u16>,
+    livy_took: Duration,
+}
+
+/// The body of an errand.
+enum Cargo {
+    None,
+    Json(Bytes),
+    Upload(Box<Upload>),
+}
+
+impl Cargo {
+    fn load(self) -> (Payload, Option<RequestBody>, Option<Trouble>) {
+        match self {
+            Self::None => (Payload::Empty, None, None),
+            Self::Json(bytes) => (Payload::Json(bytes), None, None),
+            Self::Upload(upload) => {
+                let (content_type, trouble) = (upload.content_type(), upload.trouble());
+                (Payload::Upload(content_type), Some(upload.boxed_unsync()), Some(trouble))
+            }
+        }
+    }
+}
+
+/// The fields of a new session that are looked at.
+#[derive(Debug, serde::Deserialize)]
+struct Created {
+    id: u32,
+    #[serde(rename = "proxyUser")]
+    proxy_user: Option<String>,
+}
+
+/// The users that a client named, if any.
+fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str> {
+    in_query.into_iter().chain(in_body).collect()
+}
+
+/// `OPTIONS` never goes to Livy, and grants no other site anything.
+fn options(allow: &'static str) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Whole(None));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
+    let is_known = headers.get_all(EXPECT).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if is_known { Ok(()) } else { Err(Denial::UnsupportedExpectation) }
+}
+
+/// W3C Trace Context §3.2, version 00; anything else is not passed on.
+fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(TRACEPARENT)?;
+    let fields: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b'-').collect();
+    let [version, trace, parent, flags] = fields.as_slice() else { return None };
+    let is_hex = |field: &[u8], length| {
+        field.len() == length && field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_well_formed = *version == b"00" && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
+    is_well_formed.then(|| value.clone())
+}
+
+/// Where the outcome of a write can be seen when its answer was lost.
+const fn look(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Create(Kind::Session) => "List your sessions",
+        Operation::Create(Kind::Batch) => "List your batches",
+        Operation::Version | Operation::List(_) => "Ask again",
+        Operation::On(_, action) => match action {
+            Action::RunStatement | Action::CancelStatement(_) => "List the session's statements",
+            Action::Delete | Action::Stop | Action::Interrupt => "Look whether the session is still there",
+            Action::Read
+            | Action::State
+            | Action::Log
+            | Action::Connect
+            | Action::ListStatements
+            | Action::ReadStatement(_)
+            | Action::Complete
+            | Action::SubmitJob
+            | Action::RunJob
+            | Action::ReadJob(_)
+            | Action::CancelJob(_)
+            | Action::Upload(_)
+            | Action::Add(_) => "Look at the session",
+        },
+    }
+}
+
+/// Not to be guessed, or a file could hold it.
+fn boundary() -> Result<String, Denial> {
+    use std::fmt::Write;
+    let mut random = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| Denial::Internal)?;
+    Ok(random.iter().fold(String::from("livy-gateway-"), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+/// Room for `{}` and white space.
+const EMPTY_BYTES_MAX: usize = 4 * 1024;
+/// What a multipart body may hold beside its file.
+const MULTIPART_OVERHEAD_MAX: u64 = 16 * 1024;

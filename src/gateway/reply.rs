@@ -1,0 +1,184 @@
+//! What becomes of Livy's answer: passed on, or replaced where it is no answer of Livy's API.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use serde_json::value::RawValue;
+
+use super::answer::AnswerBody;
+use crate::denial::Denial;
+use crate::livy::operation::Method;
+use crate::rewrite::{self, Endpoint};
+use crate::upstream::{ReplyBody, ReplyError};
+
+/// How a request came in, as far as its answer depends on it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Where `Location` begins.
+    pub(super) base: Box<str>,
+    pub(super) method: Method,
+    /// Where a lost outcome can be seen.
+    pub(super) look: &'static str,
+}
+
+/// Translates Livy's answer. A success passes as it arrives; an error is read first.
+pub(super) async fn translate(
+    endpoint: &Endpoint,
+    asked: &Asked,
+    reply: Response<ReplyBody>,
+) -> Result<Response<AnswerBody>, Denial> {
+    let read = asked.method.is_safe();
+    let (head, body) = reply.into_parts();
+    match head.status.as_u16() {
+        200..300 => {
+            let is_empty = body.size_hint().exact() == Some(0);
+            let is_plain = !head.headers.contains_key(CONTENT_ENCODING);
+            if !is_plain || !(is_empty || asked.method == Method::Head || is_json(&head.headers)) {
+                return Err(Denial::UpstreamUnexpected { read });
+            }
+            let mut response = Response::new(AnswerBody::Passing(Box::new(body)));
+            *response.status_mut() = head.status;
+            copy_headers(endpoint, asked, &head.headers, response.headers_mut());
+            Ok(response)
+        }
+        401 => Err(Denial::UpstreamLoginFailed { read }),
+        400..600 if asked.method == Method::Head => Ok(with_status(head.status, AnswerBody::Whole(None))),
+        400..600 => {
+            let text = if is_json(&head.headers) { read_whole(body, ERROR_BYTES_MAX).await.ok() } else { None };
+            let text = judge(head.status, text, read)?;
+            let mut response = with_status(head.status, AnswerBody::whole(text));
+            copy_headers(endpoint, asked, &head.headers, response.headers_mut());
+            Ok(response)
+        }
+        _ => Err(Denial::UpstreamUnexpected { read }),
+    }
+}
+
+/// Reads the rest of an answer, so that the connection is free and the outcome known before the client takes any of it.
+pub(super) async fn hold(asked: &Asked, response: Response<AnswerBody>) -> Result<Response<AnswerBody>, Denial> {
+    let (head, body) = response.into_parts();
+    let whole = match body {
+        AnswerBody::Whole(bytes) => bytes.unwrap_or_default(),
+        AnswerBody::Passing(reply) => read_whole(*reply, REPLY_BYTES_MAX)
+            .await
+            .map_err(|_| Denial::OutcomeUnknown { look: asked.look })?,
+    };
+    Ok(Response::from_parts(head, AnswerBody::whole(whole)))
+}
+
+/// Livy's errors are JSON: an object with `msg`, or a bare string. What is not is a page of Jetty's, or a trace.
+fn judge(status: StatusCode, text: Option<Bytes>, read: bool) -> Result<Bytes, Denial> {
+    let page = if status == StatusCode::FORBIDDEN {
+        // Livy refuses its own users with JSON; a page means that it refused the gateway (LDAP, access filter).
+        Denial::UpstreamLoginFailed { read }
+    } else {
+        Denial::UpstreamError { status }
+    };
+    let Some(text) = text else { return Err(page) };
+    let is_one_value = serde_json::from_slice::<&RawValue>(&text).is_ok();
+    // Jetty's own pages are JSON too when the client accepts it, with the servlet's name in them.
+    let is_page = contains(&text, b"\"servlet\":") && contains(&text, b"\"url\":");
+    let is_trace = contains(&text, b"\\n\\tat ") || contains(&text, b"\\tat org.");
+    if !is_one_value || is_page || is_trace {
+        return Err(page);
+    }
+    if status == StatusCode::FORBIDDEN && contains(&text, b"not allowed to impersonate") {
+        return Err(Denial::UpstreamNotSuperuser { read });
+    }
+    Ok(text)
+}
+
+fn contains(text: &[u8], what: &[u8]) -> bool {
+    text.windows(what.len()).any(|window| window == what)
+}
+
+fn with_status(status: StatusCode, body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+/// By allow-list: no cookie, challenge, server name or anything else of Livy's passes.
+fn copy_headers(endpoint: &Endpoint, asked: &Asked, from: &HeaderMap, to: &mut HeaderMap) {
+    if let Some(content_type) = from.get(CONTENT_TYPE).filter(|_| is_json(from)) {
+        to.insert(CONTENT_TYPE, content_type.clone());
+    }
+    if let Some(location) = from.get(LOCATION).and_then(|livy| rewrite::location(endpoint, &asked.base, livy)) {
+        to.insert(LOCATION, location);
+    }
+    // The length that a GET would have; there is no body to tell it from.
+    if let Some(length) = from.get(CONTENT_LENGTH).filter(|_| asked.method == Method::Head) {
+        to.insert(CONTENT_LENGTH, length.clone());
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    };
+    headers.get(CONTENT_TYPE).is_some_and(essence)
+}
+
+async fn read_whole(mut body: ReplyBody, limit: usize) -> Result<Bytes, Option<ReplyError>> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(Some)?.into_data() {
+            if whole.len() + data.len() > limit {
+                return Err(None);
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole.freeze())
+}
+
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// A new session with the longest conf that a creation may carry, several times over.
+const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(status: u16, text: &str) -> Result<(), Denial> {
+        let status = StatusCode::from_u16(status).unwrap();
+        judge(status, Some(Bytes::copy_from_slice(text.as_bytes())), true).map(drop)
+    }
+
+    #[test]
+    fn livys_own_errors_pass() {
+        for (status, text) in [
+            (404, r#"{"msg":"Session '7' not found."}"#),
+            (400, r#"{"msg":"Rejected, Reason: requirement failed"}"#),
+            (404, r#""Statement not found""#),
+            (500, r#""java.lang.IllegalStateException: Session is in state starting""#),
+            (403, "{}"),
+        ] {
+            assert_eq!(judged(status, text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn pages_and_traces_are_replaced() {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        for text in [
+            "<html><body>Error 500</body></html>",
+            "",
+            r#"{"servlet":"x","cause0":"java.lang.NullPointerException","message":"Server Error","url":"/sessions","status":"500"}"#,
+            r#""java.lang.Error: x\n\tat org.apache.livy.Server.run(Server.scala:7)""#,
+            r#"{"msg":"half"#,
+        ] {
+            assert_eq!(judged(500, text), Err(Denial::UpstreamError { status }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_gateway_itself_is_told_to_the_operator() {
+        let text = r#"{"msg":"User 'gw' not allowed to impersonate 'Some(alice)'."}"#;
+        assert_eq!(judged(403, text), Err(Denial::UpstreamNotSuperuser { read: true }));
+        assert_eq!(judged(403, "<html>Forbidden</html>"), Err(Denial::UpstreamLoginFailed { read: true }));
+    }
+}

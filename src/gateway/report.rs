@@ -1,0 +1,212 @@
+//! What is remembered of one request for its log line and its metrics; told once, even if the client leaves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::header::{HeaderValue, USER_AGENT};
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use tracing::info;
+
+use super::answer::AnswerBody;
+use super::{Shared, answer};
+use crate::denial::{Denial, quotable};
+use crate::identity::{LivyUser, Principal};
+use crate::listener::Peer;
+use crate::livy::operation::Operation;
+use crate::telemetry::metrics::{self, NO_OPERATION, Outcome};
+
+/// One request's report.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    shared: &'a Shared,
+    peer: Peer,
+    request_id: HeaderValue,
+    began: Duration,
+    /// What was asked, for requests that are none of Livy's operations.
+    asked: Option<(http::Method, Uri)>,
+    agent: Option<HeaderValue>,
+    operation: Option<Operation>,
+    principal: Option<Arc<Principal>>,
+    livy_user: Option<LivyUser>,
+    upstream: Option<Duration>,
+    livy_status: Option<u16>,
+    status: Option<u16>,
+    outcome: Outcome,
+    code: Option<&'static str>,
+    is_told: bool,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn begin(shared: &'a Shared, peer: Peer, request: &Request<Incoming>) -> Self {
+        let mut report = Self::unread(shared, peer);
+        report.asked = Some((request.method().clone(), request.uri().clone()));
+        report.agent = request.headers().get(USER_AGENT).cloned();
+        report
+    }
+
+    /// Of a request that could not be read.
+    pub(super) fn unread(shared: &'a Shared, peer: Peer) -> Self {
+        Self {
+            shared,
+            peer,
+            request_id: shared.request_ids.next(shared.clock.wall()),
+            began: shared.clock.monotonic(),
+            asked: None,
+            agent: None,
+            operation: None,
+            principal: None,
+            livy_user: None,
+            upstream: None,
+            livy_status: None,
+            status: None,
+            outcome: Outcome::Abandoned,
+            code: None,
+            is_told: false,
+        }
+    }
+
+    pub(super) const fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    pub(super) fn routed(&mut self, operation: &Operation) {
+        self.operation = Some(operation.clone());
+    }
+
+    pub(super) fn identified(&mut self, principal: &Arc<Principal>) {
+        self.principal = Some(Arc::clone(principal));
+    }
+
+    pub(super) fn acts_as(&mut self, user: &LivyUser) {
+        self.livy_user = Some(user.clone());
+    }
+
+    /// What Livy said, and how long it took to begin.
+    pub(super) fn heard_from_livy(&mut self, status: Option<u16>, took: Duration) {
+        self.livy_status = status;
+        self.upstream = Some(took);
+    }
+
+    /// Livy's answer goes to the client.
+    pub(super) fn answered(&mut self, mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+        self.outcome = match response.status().as_u16() {
+            ..400 => Outcome::Done,
+            400..500 => Outcome::RefusedByLivy,
+            500.. => Outcome::FailedInLivy,
+        };
+        answer::seal(&mut response, &self.request_id);
+        response
+    }
+
+    /// The gateway refuses.
+    pub(super) fn denied(&mut self, denial: &Denial, response: Response<AnswerBody>) -> Response<AnswerBody> {
+        let code = denial.answer().code;
+        self.outcome = Outcome::Denied;
+        self.code = Some(code);
+        metrics::denied(code);
+        response
+    }
+
+    pub(super) fn finish(mut self, response: &Response<AnswerBody>) {
+        self.status = Some(response.status().as_u16());
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.is_told = true;
+        let total = self.shared.clock.monotonic().saturating_sub(self.began);
+        let own = total.saturating_sub(self.upstream.unwrap_or_default());
+        let operation = self.operation.as_ref().map_or(NO_OPERATION, Operation::label);
+        metrics::request(operation, self.outcome, self.upstream, own);
+        if tracing::enabled!(tracing::Level::INFO) {
+            self.log(operation, own);
+        }
+    }
+
+    fn log(&self, operation: &'static str, own: Duration) {
+        let session = match &self.operation {
+            Some(Operation::On(session, _)) => Some(session.key().to_string()),
+            Some(Operation::Version | Operation::List(_) | Operation::Create(_)) | None => None,
+        };
+        // The query stays out: it may hold what a client should not have put there.
+        let asked = match (&self.operation, &self.asked) {
+            (None, Some((method, uri))) => Some(quotable(&format!("{method} {}", uri.path()))),
+            (Some(_), _) | (None, None) => None,
+        };
+        info!(
+            request_id = self.request_id.to_str().unwrap_or_default(),
+            peer = %self.peer.address,
+            operation,
+            session,
+            asked,
+            subject = self.principal.as_ref().map(|principal| principal.subject().to_string()),
+            livy_user = self.livy_user.as_ref().map(LivyUser::as_str),
+            outcome = self.outcome.label(),
+            code = self.code,
+            status = self.status,
+            livy_status = self.livy_status,
+            livy_ms = self.upstream.map(millis),
+            own_ms = millis(own),
+            agent = self.agent.as_ref().map(|agent| quotable(&String::from_utf8_lossy(agent.as_bytes()))),
+            "request"
+        );
+    }
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        // The client left, or the request made the gateway panic: it is told all the same.
+        if !self.is_told {
+            self.tell();
+        }
+    }
+}
+
+fn millis(duration: Duration) -> f64 {
+    // Microseconds are enough, and short to read.
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Makes ids in the form of UUID version 7 (RFC 9562): ordered by time, unique, and cheap.
+#[derive(Debug)]
+pub(super) struct RequestIds {
+    process: [u8; 6],
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    pub(super) fn new() -> Self {
+        let mut process = [0; 6];
+        // Without randomness ids of two processes may collide in a millisecond; no promise rests on that.
+        let _ = aws_lc_rs::rand::fill(&mut process);
+        Self { process, count: AtomicU64::new(0) }
+    }
+
+    fn next(&self, wall: Duration) -> HeaderValue {
+        let [.., c3, c2, c1, c0] = self.count.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let [p0, p1, p2, p3, p4, p5] = self.process;
+        let unique = [c3, c2, c1, c0, p0, p1, p2, p3, p4, p5];
+        let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        let id = uuid::Builder::from_unix_timestamp_millis(millis, &unique).into_uuid();
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("none"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn request_ids_are_unique_and_well_formed() {
+        let ids = RequestIds::new();
+        let made: HashSet<_> = (0..10_000).map(|_| ids.next(Duration::from_secs(1_800_000_000))).collect();
+        assert_eq!(made.len(), 10_000);
+        let id = uuid::Uuid::parse_str(made.iter().next().unwrap().to_str().unwrap()).unwrap();
+        assert_eq!(id.get_version_num(), 7);
+    }
+}

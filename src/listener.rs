@@ -1,0 +1,174 @@
+//! Where clients come in: sockets, TLS, connections, and an orderly end.
+//!
+//! Each worker accepts on a socket of its own (`SO_REUSEPORT`), so that a connection lives and dies on one thread.
+//! What a request means is not decided here.
+
+mod connection;
+mod framing;
+mod strict_io;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tracing::{debug, warn};
+
+use crate::deadlines::Deadlines;
+use crate::denial::Denial;
+use crate::policy::LivePolicy;
+use crate::telemetry::metrics;
+
+/// The client's end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The address as the socket says.
+    pub address: SocketAddr,
+    /// Which of the policy's listeners it came to.
+    pub listener: usize,
+}
+
+/// What answers requests.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// The body of its answers.
+    type Body: http_body::Body<Data = bytes::Bytes, Error: std::error::Error + Send + Sync> + Send + 'static;
+
+    /// Answers one well-framed request.
+    fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// Says why a request was refused that never became one.
+    fn refuse(&self, peer: Peer, denial: Denial) -> Response<Self::Body>;
+}
+
+/// One listening address, shared by the workers.
+#[derive(Debug)]
+pub struct Port {
+    index: usize,
+    address: SocketAddr,
+    places: Semaphore,
+}
+
+impl Port {
+    /// Describes the policy's listener number `index`; `address` may have port 0 until [`bind`] chose one.
+    pub fn new(index: usize, address: SocketAddr, max_connections: usize) -> Self {
+        Self { index, address, places: Semaphore::new(max_connections) }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Opens one more listening socket on `address`.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// What the connections of one worker share.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The worker's deadlines.
+    pub deadlines: Deadlines,
+    /// For the certificate in force when a connection begins.
+    pub policy: Arc<LivePolicy>,
+    /// Turns true when the process is to end.
+    pub draining: watch::Receiver<bool>,
+    /// Connections of this worker that are open now.
+    pub open: Arc<AtomicUsize>,
+}
+
+/// Accepts connections until the process is to end.
+pub async fn accept<H: Handler>(socket: TcpListener, port: Arc<Port>, handler: H, context: Context) {
+    let mut draining = context.draining.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => return,
+            accepted = accept_one(&socket, &port) => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let peer = Peer { address, listener: port.index };
+                let handler = handler.clone();
+                let context = context.clone();
+                let port = Arc::clone(&port);
+                let counted = Counted::new(&context.open);
+                tokio::spawn(async move {
+                    let _counted = counted;
+                    serve(stream, peer, handler, context).await;
+                    port.places.add_permits(1);
+                });
+            }
+            // Out of file descriptors or memory: the next try may work, and a tight loop would only burn a core.
+            Err(error) => {
+                warn!(%error, address = %port.address, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn accept_one(socket: &TcpListener, port: &Port) -> io::Result<(TcpStream, SocketAddr)> {
+    // With all places taken the next client waits in the kernel's queue instead of being turned away.
+    let place = port.places.acquire().await.map_err(io::Error::other)?;
+    let accepted = socket.accept().await?;
+    place.forget();
+    Ok(accepted)
+}
+
+async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: Context) {
+    // Nagle's algorithm would hold the second part of an answer back for a round trip.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let policy = context.policy.current();
+    let tls = policy.listeners.get(peer.listener).and_then(|listener| listener.tls.clone());
+    drop(policy);
+    match tls {
+        None => connection::drive(stream, peer, handler, &context).await,
+        Some(config) => {
+            let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+            match context.deadlines.limit(HANDSHAKE_TIME, handshake).await {
+                Ok(Ok(stream)) => connection::drive(stream, peer, handler, &context).await,
+                Ok(Err(error)) => debug!(%error, peer = %peer.address, "the TLS handshake failed"),
+                Err(_) => debug!(peer = %peer.address, "the TLS handshake took too long"),
+            }
+        }
+    }
+}
+
+/// Counts a connection while it lives.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        metrics::connection_opened();
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        metrics::connection_closed();
+    }
+}
+
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+const BACKLOG: i32 = 1024;

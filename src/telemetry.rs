@@ -1,0 +1,4 @@
+//! What operators see: metrics and log lines. Never a secret, never the text of a statement.
+
+pub mod logging;
+pub mod metrics;

@@ -1,0 +1,199 @@
+//! The way to Livy: connections of one worker, kept alive, and what a failure on them means.
+//!
+//! It sends an [`Outbound`] and nothing else. It never sends anything twice by itself, but for a request of which not
+//! one byte was written.
+
+mod connect;
+mod pool;
+mod reply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use tracing::{debug, warn};
+
+use crate::clock::Clock;
+use crate::deadlines::Deadlines;
+use crate::denial::Denial;
+use crate::livy::operation::TimeoutClass;
+use crate::policy::{Livy, Timeouts};
+use crate::rewrite::{Outbound, Payload};
+use crate::telemetry::metrics;
+
+pub use reply::{ReplyBody, ReplyError};
+
+/// A body on its way to Livy; an error in it ends the connection.
+pub type RequestBody = UnsyncBoxBody<Bytes, BodyAborted>;
+
+/// The body ended early: the client left or sent something that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request's body was aborted")]
+pub struct BodyAborted;
+
+/// Whether a kept connection may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// If there is one.
+    Allowed,
+    /// Livy may have closed it unseen: take a new one.
+    Never,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Livy could not be reached: it did not get the request.
+    Unreachable,
+    /// A kept connection ended without an answer. A safe request may go again, over a new one.
+    Stale,
+    /// The connection ended after the request may have arrived.
+    Lost,
+    /// No answer in time.
+    TimedOut,
+}
+
+impl Failure {
+    /// What the client is told. `look` says where the outcome can be seen.
+    pub const fn denial(self, is_safe: bool, look: &'static str) -> Denial {
+        match (self, is_safe) {
+            (Self::Unreachable, _) => Denial::UpstreamUnreachable,
+            (Self::TimedOut, true) => Denial::UpstreamTimeout,
+            (Self::Stale | Self::Lost, true) => Denial::UpstreamLost,
+            (Self::Stale | Self::Lost | Self::TimedOut, false) => Denial::OutcomeUnknown { look },
+        }
+    }
+}
+
+/// One worker's connections to Livy. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    pool: Arc<pool::Pool>,
+    deadlines: Deadlines,
+    clock: Arc<dyn Clock>,
+}
+
+impl Upstream {
+    /// No connection yet.
+    pub fn new(deadlines: Deadlines, clock: Arc<dyn Clock>) -> Self {
+        Self { pool: Arc::default(), deadlines, clock }
+    }
+
+    /// Sends the request and waits for the head of the answer. `upload` is the body of a [`Payload::Upload`].
+    pub async fn send(
+        &self,
+        livy: &Livy,
+        outbound: Outbound,
+        upload: Option<RequestBody>,
+        reuse: Reuse,
+    ) -> Result<Response<ReplyBody>, Failure> {
+        let is_safe = outbound.is_safe();
+        let limit = limit(&livy.timeouts, outbound.timeout());
+        let operation = outbound.operation();
+        // Livy may answer before it took the whole upload; such a connection is not fit for another request.
+        let is_kept = upload.is_none();
+        let request = with_body(outbound, upload);
+        let exchange = self.exchange(livy, request, Terms { is_safe, is_kept, reuse });
+        match self.deadlines.limit(limit, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                warn!(operation, limit_seconds = limit.as_secs(), "Livy did not answer in time");
+                Err(Failure::TimedOut)
+            }
+        }
+    }
+
+    /// Forgets connections that Livy is about to close. Called now and then.
+    pub fn sweep(&self) {
+        self.pool.sweep(self.clock.monotonic());
+    }
+
+    async fn exchange(
+        &self,
+        livy: &Livy,
+        mut request: Request<RequestBody>,
+        terms: Terms,
+    ) -> Result<Response<ReplyBody>, Failure> {
+        let Terms { is_safe, is_kept, reuse } = terms;
+        if reuse == Reuse::Allowed {
+            while let Some(mut kept) = self.pool.take(livy, self.clock.monotonic(), is_safe) {
+                if kept.sender.ready().await.is_err() {
+                    continue;
+                }
+                metrics::upstream_reused();
+                match kept.sender.try_send_request(request).await {
+                    Ok(answer) => return Ok(self.lend(kept, answer, livy, is_kept)),
+                    Err(mut error) => match error.take_message() {
+                        Some(unsent) => request = unsent,
+                        None => {
+                            debug!(error = %error.error(), "a kept connection to Livy ended without an answer");
+                            return Err(if is_safe { Failure::Stale } else { Failure::Lost });
+                        }
+                    },
+                }
+            }
+        }
+        let mut fresh = self.connect(livy).await?;
+        match fresh.sender.try_send_request(request).await {
+            Ok(answer) => Ok(self.lend(fresh, answer, livy, is_kept)),
+            Err(error) => {
+                warn!(error = %error.error(), "Livy closed the connection without an answer");
+                Err(Failure::Lost)
+            }
+        }
+    }
+
+    async fn connect(&self, livy: &Livy) -> Result<pool::Kept, Failure> {
+        match connect::connect(livy).await {
+            Ok(kept) => {
+                metrics::upstream_opened();
+                Ok(kept)
+            }
+            Err(error) => {
+                warn!(%error, livy = %livy.url, "Livy cannot be reached");
+                Err(Failure::Unreachable)
+            }
+        }
+    }
+
+    fn lend(
+        &self,
+        kept: pool::Kept,
+        answer: Response<Incoming>,
+        livy: &Livy,
+        is_kept: bool,
+    ) -> Response<ReplyBody> {
+        let lease = pool::Lease::new(kept, Arc::clone(&self.pool), Arc::clone(&self.clock));
+        answer.map(|body| ReplyBody::new(body, lease, is_kept, self.deadlines.clone(), livy.timeouts.read))
+    }
+}
+
+/// How one exchange may use connections.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    is_safe: bool,
+    is_kept: bool,
+    reuse: Reuse,
+}
+
+const fn limit(timeouts: &Timeouts, class: TimeoutClass) -> Duration {
+    match class {
+        TimeoutClass::Read => timeouts.read,
+        TimeoutClass::Create => timeouts.create,
+        TimeoutClass::Delete => timeouts.delete,
+    }
+}
+
+fn with_body(outbound: Outbound, upload: Option<RequestBody>) -> Request<RequestBody> {
+    let (head, payload) = outbound.into_parts();
+    let body = match (payload, upload) {
+        (Payload::Json(bytes), _) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
+        (Payload::Upload(_), Some(upload)) => upload,
+        (Payload::Upload(_) | Payload::Empty, _) => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+    };
+    head.map(|()| body)
+}
