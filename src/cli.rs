@@ -1,1 +1,186 @@
-//! The command line.
+//! The command line: what it is called, what it says about itself, and its exit codes.
+//!
+//! 0: all is well. 1: something was found or failed, and said. 2: the command was written wrongly.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Report;
+
+mod explain;
+mod password;
+mod token;
+mod users;
+
+/// A gateway that lets many people who do not trust each other share one Apache Livy.
+///
+/// It asks everybody who they are, tells Livy for whom it shall act, and refuses what it does not understand.
+#[derive(Debug, Parser)]
+#[command(
+    name = "livy-gateway",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "First steps:\n  livy-gateway users add --file users.htpasswd alice\n  livy-gateway check --config gateway.toml\n  \
+                  livy-gateway serve --config gateway.toml\n\nExit codes: 0 all is well, 1 problems were found, 2 wrong usage."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The configuration to serve with, when no command is named
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the gateway; this is what happens when no command is named
+    ///
+    /// It starts only if the configuration has no problem. SIGTERM lets open requests finish and stops; a second one
+    /// stops at once.
+    #[command(after_help = "Example:\n  livy-gateway serve --config /etc/livy-gateway/gateway.toml")]
+    Serve(ConfigFile),
+    /// Tells all problems of a configuration, or what it means
+    ///
+    /// Reads the file and every file that it names, without starting anything. Run it before a restart.
+    #[command(
+        after_help = "Example:\n  livy-gateway check --config gateway.toml && systemctl restart livy-gateway"
+    )]
+    Check(ConfigFile),
+    /// Prints the effective configuration, defaults included
+    ///
+    /// The output is a complete configuration itself. Secrets are shown as the references that were written.
+    #[command(after_help = "Example:\n  livy-gateway show --config gateway.toml")]
+    Show(ConfigFile),
+    /// Tells, step by step, what the gateway would do with a request, and why
+    ///
+    /// Nothing is sent and no password is needed: it asks what would follow if that user had logged in.
+    #[command(
+        after_help = "Examples:\n  livy-gateway explain --config gateway.toml --user alice GET /livy/sessions\n  \
+                      livy-gateway explain --config gateway.toml --user alice POST '/livy/sessions?doAs=bob'\n  \
+                      livy-gateway explain --config gateway.toml --jwt \"$TOKEN\" --body session.json POST /livy/sessions"
+    )]
+    Explain(explain::Explain),
+    /// Adds, removes and lists the users of a users file
+    #[command(subcommand)]
+    Users(users::Users),
+    /// Reads a password and prints the line for a users file
+    ///
+    /// On a terminal the password is asked for twice and not shown; otherwise it is read from standard input.
+    #[command(
+        after_help = "Examples:\n  livy-gateway hash-password alice\n  printf %s \"$PASSWORD\" | livy-gateway hash-password alice >> users.htpasswd"
+    )]
+    HashPassword(password::HashPassword),
+    /// Makes a token of an issuer with a shared secret: for first steps and tests
+    #[command(
+        after_help = "Example:\n  TOKEN=$(livy-gateway token --config gateway.toml --issuer demo --subject alice)\n  \
+                            curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8443/livy/sessions"
+    )]
+    Token(token::Token),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let done = match (line.command, line.config) {
+        (Some(command), _) => run(command),
+        (None, Some(config)) => crate::app::serve(&config),
+        // clap has demanded one of the two.
+        (None, None) => return ExitCode::from(WRONG_USAGE),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(ConfigFile { config }) => crate::app::serve(&config),
+        Command::Check(ConfigFile { config }) => {
+            let loaded = crate::config::read(&config, 0)?;
+            print(&format!("{} is good\n{}", config.display(), loaded.summary()))
+        }
+        Command::Show(ConfigFile { config }) => print(&crate::config::effective(&config)?),
+        Command::Explain(explain) => explain.run(),
+        Command::Users(users) => users.run(),
+        Command::HashPassword(hash) => hash.run(),
+        Command::Token(token) => token.run(),
+    }
+}
+
+/// What went wrong, on standard error; a configuration's problems with their lines, in color where that can be seen.
+fn tell(error: &anyhow::Error) {
+    let text = match error.downcast_ref::<Report>() {
+        Some(report) => report.render(is_colored()),
+        None => format!("error: {error:#}"),
+    };
+    // Nobody is left to be told if this fails.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Colors on a terminal only, and not where `NO_COLOR` is set (no-color.org).
+fn is_colored() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !no_color
+}
+
+/// Prints to standard output; a reader that went away (`| head`) is an error, not a panic.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+const WRONG_USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_what_happens_without_a_command() {
+        let line = CommandLine::try_parse_from(["livy-gateway", "--config", "a.toml"]).unwrap();
+        assert!(line.command.is_none());
+        assert_eq!(line.config, Some(PathBuf::from("a.toml")));
+        assert!(CommandLine::try_parse_from(["livy-gateway"]).is_err());
+        assert!(CommandLine::try_parse_from(["livy-gateway", "check"]).is_err());
+    }
+
+    #[test]
+    fn every_command_has_an_example_in_its_help() {
+        let mut root = CommandLine::command();
+        root.build();
+        let mut open: Vec<clap::Command> = root.get_subcommands().cloned().collect();
+        while let Some(mut command) = open.pop() {
+            let below: Vec<_> = command.get_subcommands().cloned().collect();
+            if command.get_name() == "help" {
+                continue;
+            }
+            let help = command.render_long_help().to_string();
+            assert!(!below.is_empty() || help.contains("Example"), "{help}");
+            open.extend(below);
+        }
+    }
+}

@@ -1,3 +1,7 @@
 //! The `livy-gateway` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    livy_gateway::cli::main()
+}

@@ -1,0 +1,378 @@
+//! `explain`: the path of one request, told instead of gone.
+//!
+//! It calls the same functions as the gateway does, in the same order, so that it cannot say anything else.
+
+use std::fmt::Write;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use clap::{ArgGroup, Args};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Uri};
+
+use crate::access;
+use crate::authn::{Authn, Source, Subject, TokenVerdict};
+use crate::body_policy;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Loaded};
+use crate::denial::Denial;
+use crate::identity::{Acting, Matched, Principal};
+use crate::livy::operation::BodyKind;
+use crate::livy::route::{Call, Routed, route};
+use crate::livy::target::Target;
+use crate::rewrite::{self, Payload, Trail};
+
+/// `explain`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("who").required(true).args(["user", "jwt"]))]
+pub(super) struct Explain {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// As if this user had logged in: a name of the users file, or jwt:ENTRY:NAME for one with a token
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// As if the user had this group too; may be repeated
+    #[arg(long, value_name = "GROUP", requires = "user")]
+    group: Vec<String>,
+    /// With this token
+    #[arg(long, value_name = "TOKEN")]
+    jwt: Option<String>,
+    /// The address that the request comes from
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    from: IpAddr,
+    /// A file with the request's JSON body
+    #[arg(long, value_name = "FILE")]
+    body: Option<PathBuf>,
+    /// The method, such as GET
+    #[arg(value_name = "METHOD")]
+    method: String,
+    /// The path and query as the client sends them, such as /livy/sessions/7
+    #[arg(value_name = "TARGET")]
+    target: String,
+}
+
+/// Why the story ends early.
+enum End {
+    /// The gateway would answer with this.
+    Refused(Denial),
+    /// The gateway would answer itself, and well.
+    Answered,
+    /// It cannot be told.
+    Unknown(anyhow::Error),
+}
+
+impl From<Denial> for End {
+    fn from(denial: Denial) -> Self {
+        Self::Refused(denial)
+    }
+}
+
+impl From<anyhow::Error> for End {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Unknown(error)
+    }
+}
+
+impl Explain {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let loaded = config::read(&self.config, 0)?;
+        let mut story = String::new();
+        let end = self.tell(&loaded, &mut story);
+        super::print(&story)?;
+        match end {
+            Ok(()) | Err(End::Answered) => Ok(()),
+            Err(End::Unknown(error)) => Err(error),
+            Err(End::Refused(denial)) => {
+                let answer = denial.answer();
+                let code = answer.code;
+                super::print(&format!(
+                    "refused    {} {code}: {}\n",
+                    answer.status.as_u16(),
+                    answer.message
+                ))?;
+                bail!("the gateway would refuse this request; docs/denials.md explains {code}")
+            }
+        }
+    }
+
+    fn tell(&self, loaded: &Loaded, story: &mut String) -> Result<(), End> {
+        let policy = loaded.policy();
+        let head = self.head()?;
+        let target = self.target(loaded, &head)?;
+        step(
+            story,
+            "target",
+            format_args!("{} below the base path {:?}", target.path(), target.base()),
+        );
+
+        let call = match route(&head.method, &target)? {
+            Routed::Call(call) => call,
+            Routed::Options { allow } => {
+                step(
+                    story,
+                    "answer",
+                    format_args!("the gateway answers OPTIONS itself: Allow: {allow}"),
+                );
+                return Err(End::Answered);
+            }
+        };
+        step(
+            story,
+            "operation",
+            format_args!(
+                "{}: {} {}",
+                call.operation.label(),
+                call.method.as_str(),
+                call.operation
+            ),
+        );
+
+        let subject = Arc::new(self.subject(&policy.authn, story)?);
+        let groups: Vec<&str> = subject.groups().iter().map(AsRef::as_ref).collect();
+        let groups = if groups.is_empty() {
+            "no group".to_owned()
+        } else {
+            groups.join(", ")
+        };
+        step(story, "who", format_args!("{subject}, in {groups}"));
+
+        let principal = self.principal(loaded, &subject, story)?;
+        let asked = call.requested_user.as_deref();
+        let acting = policy
+            .identities
+            .acting(&principal, self.from, asked.as_slice())?;
+        tell_acting(story, &acting, "the query", asked);
+
+        let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
+        let (grant, payload) = self.payload(loaded, &call, &principal, grant, story)?;
+        let trail = Trail {
+            request_id: &HeaderValue::from_static("made-for-each-request"),
+            traceparent: None,
+        };
+        let outbound = rewrite::outbound(
+            &policy.livy.endpoint,
+            &grant,
+            call.method,
+            &call.page,
+            payload,
+            trail,
+        )?;
+        let (head, payload) = outbound.into_parts();
+        step(
+            story,
+            "Livy gets",
+            format_args!("{} {}", head.method(), head.uri()),
+        );
+        for (name, value) in head.headers() {
+            let value = if value.is_sensitive() {
+                "(secret)".into()
+            } else {
+                String::from_utf8_lossy(value.as_bytes())
+            };
+            step(story, "", format_args!("{name}: {value}"));
+        }
+        match payload {
+            Payload::Empty => {}
+            Payload::Json(body) => step(story, "", format_args!("{}", String::from_utf8_lossy(&body))),
+            Payload::Upload(_) => step(story, "", format_args!("(the file)")),
+        }
+        Ok(())
+    }
+
+    fn head(&self) -> anyhow::Result<Parts> {
+        let method = Method::from_bytes(self.method.as_bytes())
+            .map_err(|_| anyhow!("{:?} is no method", self.method))?;
+        let uri: Uri = self.target.parse().map_err(|_| {
+            anyhow!(
+                "{:?} is no request target; the gateway would answer 400",
+                self.target
+            )
+        })?;
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        Ok(request.into_parts().0)
+    }
+
+    /// Read by the first listener that knows the path; if none does, by the first.
+    fn target<'a>(&self, loaded: &'a Loaded, head: &'a Parts) -> Result<Target<'a>, Denial> {
+        let mut readings = loaded
+            .policy()
+            .listeners
+            .iter()
+            .map(|listener| Target::normalize(head, &listener.base_paths));
+        let first = readings.next().unwrap_or(Err(Denial::Internal));
+        first.or_else(|denial| readings.find_map(Result::ok).ok_or(denial))
+    }
+
+    fn subject(&self, authn: &Authn, story: &mut String) -> Result<Subject, End> {
+        let Some(token) = &self.jwt else {
+            return Ok(self.supposed(authn, story)?);
+        };
+        match authn.verify_token(token, SystemClock::new().wall()) {
+            TokenVerdict::Subject { subject, expires: _ } => {
+                step(story, "token", format_args!("good"));
+                Ok(subject)
+            }
+            TokenVerdict::Expired => Err(Denial::ExpiredToken.into()),
+            TokenVerdict::Invalid(why) => {
+                step(
+                    story,
+                    "token",
+                    format_args!("refused: {why} (the client is not told)"),
+                );
+                Err(Denial::InvalidCredentials.into())
+            }
+            TokenVerdict::UnknownKey => {
+                let why = "its key is not known here; key sets with a URL are fetched by a running gateway only: \
+                           use --user jwt:ENTRY:NAME";
+                step(story, "token", format_args!("{why}"));
+                Err(End::Unknown(anyhow!("the token cannot be verified here")))
+            }
+        }
+    }
+
+    /// Who it would be after a login that succeeded.
+    fn supposed(&self, authn: &Authn, story: &mut String) -> anyhow::Result<Subject> {
+        let user = self.user.as_deref().unwrap_or("");
+        let mut groups: Vec<Arc<str>> = self.group.iter().map(|group| group.as_str().into()).collect();
+        if let Some((entry, name)) = user.strip_prefix("jwt:").and_then(|rest| rest.split_once(':')) {
+            let issuer = authn
+                .issuer(entry)
+                .with_context(|| format!("there is no [[jwt]] entry named {entry}"))?;
+            return Ok(Subject::proven(Source::Jwt(issuer.name().into()), name, groups));
+        }
+        let name = user.strip_prefix("basic:").unwrap_or(user);
+        let users = authn.users.as_ref().context(
+            "there is no [basic], so nobody can log in with a password; use --user jwt:ENTRY:NAME",
+        )?;
+        match users.get(name) {
+            Some(entry) => groups.extend(entry.groups().iter().cloned()),
+            None => step(
+                story,
+                "login",
+                format_args!("{name} is not in the users file: a real login would be refused"),
+            ),
+        }
+        Ok(Subject::proven(Source::Basic, name, groups))
+    }
+
+    fn principal(
+        &self,
+        loaded: &Loaded,
+        subject: &Arc<Subject>,
+        story: &mut String,
+    ) -> Result<Arc<Principal>, Denial> {
+        let identities = &loaded.policy().identities;
+        let why = match identities.explain(subject) {
+            Matched::Rule(index) => {
+                let line = loaded.map_rule_line(index).unwrap_or(0);
+                format!("[[identity.map]] in line {line} of {}", self.config.display())
+            }
+            Matched::SameName => "the same name, since no [[identity.map]] is written".to_owned(),
+            Matched::Nothing => "no [[identity.map]] matches".to_owned(),
+        };
+        let principal = identities.resolve(subject);
+        match &principal {
+            Ok(principal) => step(
+                story,
+                "mapped",
+                format_args!("to the Livy user {}: {why}", principal.livy_user()),
+            ),
+            Err(_) => step(story, "mapped", format_args!("to nobody: {why}")),
+        }
+        principal.map(Arc::new)
+    }
+
+    fn payload(
+        &self,
+        loaded: &Loaded,
+        call: &Call,
+        principal: &Principal,
+        grant: access::Grant,
+        story: &mut String,
+    ) -> Result<(access::Grant, Payload), End> {
+        let policy = loaded.policy();
+        let body = match &self.body {
+            Some(path) => {
+                fs::read(path).with_context(|| format!("the body {} cannot be read", path.display()))?
+            }
+            None => Vec::new(),
+        };
+        let kind = match call.operation.body() {
+            BodyKind::Empty => {
+                body_policy::check_empty(&body)?;
+                return Ok((grant, Payload::Empty));
+            }
+            BodyKind::Upload(resource) => {
+                let what = format!(
+                    "one file of at most {} bytes in the multipart field {:?}",
+                    policy.requests.max_upload,
+                    resource.field()
+                );
+                step(
+                    story,
+                    "body",
+                    format_args!("{what}; uploads are judged while they stream, not here"),
+                );
+                return Ok((
+                    grant,
+                    Payload::Upload(HeaderValue::from_static("multipart/form-data")),
+                ));
+            }
+            BodyKind::Json(kind) => kind,
+        };
+        if self.body.is_none() {
+            step(
+                story,
+                "body",
+                format_args!("none is given, so none is judged; name one with --body FILE"),
+            );
+            return Ok((
+                grant,
+                Payload::Json(Bytes::from_static(b"(the body, once it is accepted)")),
+            ));
+        }
+        if body.len() > policy.requests.max_body {
+            let limit = u64::try_from(policy.requests.max_body).unwrap_or(u64::MAX);
+            return Err(Denial::BodyTooLarge { limit }.into());
+        }
+        let checked = body_policy::check(&body, kind, &policy.requests.extra_fields)?;
+        step(story, "body", format_args!("accepted"));
+        let in_body = checked.requested_user();
+        let all: Vec<&str> = call
+            .requested_user
+            .as_deref()
+            .into_iter()
+            .chain(in_body)
+            .collect();
+        let acting = policy.identities.acting(principal, self.from, &all)?;
+        tell_acting(story, &acting, "the body", in_body);
+        let grant = grant.acting_as(acting);
+        let rendered = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()));
+        Ok((grant, Payload::Json(Bytes::from(rendered))))
+    }
+}
+
+fn tell_acting(story: &mut String, acting: &Acting, place: &str, asked: Option<&str>) {
+    let user = acting.livy_user();
+    match (asked, acting.is_on_behalf()) {
+        (None, _) => {}
+        (Some(_), true) => step(
+            story,
+            "as whom",
+            format_args!("{user}, whom {place} names: an [[identity.delegate]] allows it"),
+        ),
+        (Some(_), false) => step(story, "as whom", format_args!("{user}, whom {place} names too")),
+    }
+}
+
+fn step(story: &mut String, name: &str, what: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(story, "{name:<10} {what}");
+}
