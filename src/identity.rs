@@ -117,6 +117,15 @@ impl Acting {
     pub const fn is_on_behalf(&self) -> bool {
         self.on_behalf
     }
+
+    /// A decision for the tests of the modules that are handed one.
+    #[cfg(test)]
+    pub(crate) fn for_tests(user: &str, on_behalf: bool) -> Self {
+        Self {
+            livy_user: LivyUser::for_tests(user),
+            on_behalf,
+        }
+    }
 }
 
 /// Which rule decides about a subject.

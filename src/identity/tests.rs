@@ -65,10 +65,7 @@ fn refused(asked: &str, mapped: &str) -> Result<Acting, Denial> {
 }
 
 fn for_somebody_else(user: &str) -> Result<Acting, Denial> {
-    Ok(Acting {
-        livy_user: LivyUser::for_tests(user),
-        on_behalf: true,
-    })
+    Ok(Acting::for_tests(user, true))
 }
 
 #[test]
