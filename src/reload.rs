@@ -1,0 +1,117 @@
+//! Replaces the policy while the gateway runs: on SIGHUP, or when a file that was read has changed.
+//!
+//! Files are compared by their content, so that a Kubernetes mount that swaps symbolic links is noticed and a touched
+//! file is not. A changed file is read only when it is the same twice in a row: it may still be being written.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config;
+use crate::jwks::JwksFetcher;
+use crate::login::Logins;
+use crate::policy::{LivePolicy, Policy};
+use crate::telemetry::metrics;
+
+/// What a reload changes.
+#[derive(Debug)]
+pub struct Reloader {
+    path: PathBuf,
+    policy: Arc<LivePolicy>,
+    clock: Arc<dyn Clock>,
+    /// Of the content that was loaded, or refused, last.
+    settled: u64,
+    /// Of the content seen at the last look.
+    seen: u64,
+    fetchers: Vec<JwksFetcher>,
+}
+
+impl Reloader {
+    /// Watches the file that `policy` was loaded from. Starts fetching its key sets; needs a running runtime.
+    pub fn new(path: &Path, policy: Arc<LivePolicy>, clock: Arc<dyn Clock>) -> Self {
+        let current = policy.current();
+        let settled = digest(path, &current.files);
+        let fetchers = fetch_keys(&current, &clock);
+        metrics::config_loaded(clock.wall(), current.insecure.len());
+        Self { path: path.to_owned(), policy, clock, settled, seen: settled, fetchers }
+    }
+
+    /// Looks at the files; loads them if they changed and have come to rest.
+    pub fn look(&mut self, logins: &Logins) {
+        let digest = digest(&self.path, &self.policy.current().files);
+        let is_at_rest = digest == self.seen;
+        self.seen = digest;
+        if is_at_rest && digest != self.settled {
+            info!("a file of the configuration has changed");
+            self.reload(logins);
+        }
+    }
+
+    /// Loads the configuration now. A bad one changes nothing.
+    pub fn reload(&mut self, logins: &Logins) {
+        let old = self.policy.current();
+        let loaded = config::load(&self.path, old.generation + 1);
+        self.settled = digest(&self.path, &old.files);
+        match loaded {
+            Err(report) => {
+                metrics::config_refused();
+                error!("the configuration is refused, the old one stays:\n{report}");
+            }
+            Ok(new) => match unchangeable(&old, &new) {
+                Some(key) => {
+                    metrics::config_refused();
+                    error!("the configuration is refused, the old one stays: {key} cannot change while running; restart");
+                }
+                None => self.put_in_force(new, logins),
+            },
+        }
+    }
+
+    fn put_in_force(&mut self, new: Policy, logins: &Logins) {
+        for insecure in &new.insecure {
+            warn!("{insecure}");
+        }
+        metrics::config_loaded(self.clock.wall(), new.insecure.len());
+        logins.set_limits(new.limits);
+        self.settled = digest(&self.path, &new.files);
+        self.fetchers = fetch_keys(&new, &self.clock);
+        info!(generation = new.generation, "the configuration is in force");
+        self.policy.swap(new);
+    }
+}
+
+/// What needs new sockets or a new log needs a new process.
+fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
+    let addresses = |policy: &Policy| policy.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>();
+    let connections =
+        |policy: &Policy| policy.listeners.iter().map(|listener| listener.max_connections).collect::<Vec<_>>();
+    if addresses(old) != addresses(new) {
+        Some("listen.address")
+    } else if connections(old) != connections(new) {
+        Some("listen.max_connections")
+    } else if old.admin.address != new.admin.address {
+        Some("admin.address")
+    } else if old.log.format != new.log.format {
+        Some("log.format")
+    } else {
+        None
+    }
+}
+
+fn fetch_keys(policy: &Policy, clock: &Arc<dyn Clock>) -> Vec<JwksFetcher> {
+    let Some(tls) = &policy.jwks_tls else { return Vec::new() };
+    let issuers = policy.authn.issuers.iter();
+    issuers.filter_map(|issuer| JwksFetcher::spawn(Arc::clone(issuer), Arc::clone(tls), Arc::clone(clock))).collect()
+}
+
+/// Of the content of all files; a file that cannot be read counts as such.
+fn digest(path: &Path, files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in std::iter::once(path).chain(files.iter().map(PathBuf::as_path)) {
+        std::fs::read(file).ok().hash(&mut hasher);
+    }
+    hasher.finish()
+}
