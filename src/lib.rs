@@ -32,6 +32,8 @@ pub mod upstream;
 pub mod users_file;
 
 // 5. The story.
+pub mod app;
+pub mod cli;
 pub mod gateway;
 
 // 6. Composition.

@@ -3,6 +3,7 @@
 //! Only `config` makes one. A request loads the current one once and keeps it to its end; a reload swaps it whole.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ pub struct Policy {
     pub log: Log,
     /// Each insecure setting in force, as a sentence.
     pub insecure: Vec<String>,
+    /// Each setting that is allowed but rarely meant, as a sentence.
+    pub warnings: Vec<String>,
+    /// Every other file that was read, for a reload to watch.
+    pub files: Vec<PathBuf>,
+    /// How key sets are fetched; there if any [`crate::authn::Issuer`] has a URL.
+    pub jwks_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// One listening address.

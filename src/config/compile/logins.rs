@@ -1,0 +1,355 @@
+//! Who may prove what, as whom Livy acts, and how fast strangers may try.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustls::ClientConfig;
+
+use super::super::files::Secrecy;
+use super::super::problem::nearest;
+use super::super::raw::{RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLimits, RawMap};
+use super::super::reader::{Written, Wrong};
+use super::super::tls;
+use super::{Context, read};
+use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users};
+use crate::identity::{DelegateRule, Identities, MapRule, SourceFilter};
+use crate::limits::LoginLimits;
+
+/// The verifiers. There is at least one: an open gateway cannot be configured.
+pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<'_>) -> Option<Authn> {
+    if basic.is_none() && jwt.is_empty() {
+        let title = "nobody could log in: there is neither [basic] nor [[jwt]]";
+        context.problems.add(None, title, "write a table [basic] with users_file = \"users.htpasswd\"");
+    }
+    refuse_twins(jwt, context);
+    let users = basic.map(|basic| users(basic, context));
+    let issuers: Vec<_> = jwt.iter().map(|jwt| issuer(jwt, context)).collect();
+    let issuers: Option<Vec<_>> = issuers.into_iter().collect();
+    let realm = basic.map_or_else(|| super::super::raw::DEFAULT_REALM.to_owned(), |basic| basic.realm.value.clone());
+    let users = match users {
+        Some(read) => Some(read?),
+        None => None,
+    };
+    match Authn::new(realm, users, issuers?) {
+        Ok(authn) => Some(authn),
+        Err(what) => {
+            context.problems.add(None, what, "");
+            None
+        }
+    }
+}
+
+fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
+    let RawBasic { users_file, realm: _ } = basic;
+    let content = read(context, "basic.users_file", users_file, Secrecy::Secret)?;
+    let path = context.files.resolve(&users_file.value);
+    let add = format!("add a user, with: livy-gateway users add --file {} NAME", path.display());
+    let Ok(text) = std::str::from_utf8(&content) else {
+        let what = format!("{} is not UTF-8 text", path.display());
+        context.wrong("basic.users_file", users_file, &Wrong::new(what, "write the path of a users file: name:hash[:group,group] on each line"));
+        return None;
+    };
+    match Users::parse(text) {
+        Ok(users) if users.is_empty() => {
+            let what = format!("{} has no user, so nobody could log in", path.display());
+            context.wrong("basic.users_file", users_file, &Wrong::new(what, add));
+            None
+        }
+        Ok(users) => Some(users),
+        Err(found) => {
+            for problem in found {
+                context.problems.add_in(&path, Some(problem.line), problem.message, "");
+            }
+            None
+        }
+    }
+}
+
+/// Two entries of one name or of one issuer could not be told apart later.
+fn refuse_twins(jwt: &[RawJwt], context: &Context<'_>) {
+    for (place, entry) in jwt.iter().enumerate() {
+        for earlier in jwt.iter().take(place) {
+            if is_twin(&earlier.name, &entry.name) {
+                let what = format!("another entry is named {:?} already", entry.name.value);
+                context.wrong("jwt.name", &entry.name, &Wrong::new(what, "write another name"));
+            }
+            if is_twin(&earlier.issuer, &entry.issuer) {
+                let what = format!("another entry has the issuer {:?} already", entry.issuer.value);
+                context.wrong("jwt.issuer", &entry.issuer, &Wrong::new(what, "write one entry with the audiences of both"));
+            }
+        }
+    }
+}
+
+fn is_twin(one: &Written<String>, other: &Written<String>) -> bool {
+    one.span.is_some() && other.span.is_some() && one.value == other.value
+}
+
+fn issuer(raw: &RawJwt, context: &Context<'_>) -> Option<Arc<Issuer>> {
+    let RawJwt {
+        span,
+        name,
+        issuer,
+        audience,
+        algorithms,
+        keys,
+        user_claim,
+        groups_claim,
+        required_claims,
+        as_basic_password,
+        leeway,
+    } = raw;
+    let keys = keys.as_ref().and_then(|keys| key_source(keys, context));
+    let pinned: Vec<_> = algorithms.iter().map(|name| algorithm(name, context)).collect();
+    let pinned: Option<Vec<_>> = pinned.into_iter().collect();
+    // What is missing or wrong was said; the issuer would only say it again.
+    let is_complete = name.span.is_some() && issuer.span.is_some() && !audience.is_empty() && !algorithms.is_empty();
+    let settings = IssuerSettings {
+        name: name.value.clone(),
+        issuer: issuer.value.clone(),
+        audience: audience.iter().map(|audience| audience.value.clone()).collect(),
+        algorithms: pinned.filter(|_| is_complete)?,
+        user_claim: user_claim.value.clone(),
+        groups_claim: groups_claim.as_ref().map(|claim| claim.value.clone()),
+        required_claims: claims(required_claims),
+        as_basic_password: as_basic_password.value,
+        leeway: leeway.value,
+        keys: keys?,
+    };
+    match Issuer::new(settings) {
+        Ok(issuer) => Some(Arc::new(issuer)),
+        Err(what) => {
+            context.problems.add(Some(span), format!("`jwt` {:?}: {what}", name.value), "");
+            None
+        }
+    }
+}
+
+fn claims(raw: &[(String, Written<String>)]) -> BTreeMap<String, String> {
+    raw.iter().map(|(claim, wanted)| (claim.clone(), wanted.value.clone())).collect()
+}
+
+fn algorithm(name: &Written<String>, context: &Context<'_>) -> Option<Algorithm> {
+    match name.value.parse() {
+        Ok(algorithm) => Some(algorithm),
+        Err(_) => {
+            let known: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+            let instead = format!("write one of {}", known.join(", "));
+            let what = format!("{:?} is no algorithm that tokens may be signed with", name.value);
+            context.wrong("jwt.algorithms", name, &Wrong::new(what, instead));
+            None
+        }
+    }
+}
+
+fn key_source(raw: &RawKeys, context: &Context<'_>) -> Option<KeySource> {
+    match raw {
+        RawKeys::Url(url) => Some(KeySource::Url(url.value.text.clone())),
+        RawKeys::Secret(reference) => context.files.secret("jwt.keys.secret", reference).map(KeySource::Secret),
+        RawKeys::File(path) => {
+            let mut content = read(context, "jwt.keys.file", path, Secrecy::Public)?;
+            if tls::holds_private_key(&content) {
+                let wrong = Wrong::new(
+                    "the file holds a private key, which only the issuer may have",
+                    "write the file of its public key, made with: openssl pkey -in KEY -pubout",
+                );
+                context.wrong("jwt.keys.file", path, &wrong);
+                return None;
+            }
+            let is_json = content.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+            let content = std::mem::take(&mut *content);
+            Some(if is_json { KeySource::Jwks(content) } else { KeySource::Public(content) })
+        }
+    }
+}
+
+/// How key sets are fetched, if any is; the operating system's authorities vouch for their servers.
+#[expect(clippy::option_option, reason = "not needed, and could not be made")]
+pub(super) fn key_set_tls(jwt: &[RawJwt], context: &Context<'_>) -> Option<Option<Arc<ClientConfig>>> {
+    let url = jwt.iter().find_map(|jwt| match &jwt.keys {
+        Some(RawKeys::Url(url)) => Some(url),
+        Some(RawKeys::File(_) | RawKeys::Secret(_)) | None => None,
+    });
+    let Some(url) = url else {
+        return Some(None);
+    };
+    match tls::client(None) {
+        Ok(config) => Some(Some(config)),
+        Err(wrong) => {
+            context.wrong("jwt.keys.url", url, &wrong);
+            None
+        }
+    }
+}
+
+/// The mapping rules. With several sources there must be one: nobody becomes alice because two sources know an alice.
+pub(super) fn identities(
+    raw: &RawConfig,
+    identity: &RawIdentity,
+    authn: Option<&Authn>,
+    context: &Context<'_>,
+) -> Option<Identities> {
+    let RawIdentity {
+        also_reserved,
+        map,
+        delegate,
+    } = identity;
+    let sources = raw.jwt.len().saturating_add(usize::from(raw.basic.is_some()));
+    if sources > 1 && map.is_empty() {
+        let title = format!("there are {sources} sources of identities and no [[identity.map]]: two of them may know different people by one name");
+        let help = "write [[identity.map]] tables that say whose names count, such as from = \"basic\" with livy_user = \"${subject}\"";
+        context.problems.add(None, title, help);
+    }
+    let rules: Vec<_> = map.iter().map(|rule| map_rule(rule, raw, context)).collect();
+    let delegates: Vec<_> = delegate.iter().map(|rule| delegate_rule(rule, raw, context)).collect();
+    let rules: Option<Vec<_>> = rules.into_iter().collect();
+    let delegates: Option<Vec<_>> = delegates.into_iter().collect();
+    let mut reserved: Vec<String> = also_reserved.iter().map(|name| name.value.clone()).collect();
+    match &raw.livy.authenticate {
+        // Livy trusts its gateway's own account: nobody may become that.
+        RawAuthenticate::Basic { user, password: _ } | RawAuthenticate::Simple { user } => reserved.push(user.value.clone()),
+        RawAuthenticate::None => {}
+    }
+    match Identities::new(rules?, reserved, delegates?) {
+        Ok(identities) => {
+            let users = authn.and_then(|authn| authn.users.as_ref());
+            let groups = users.into_iter().flat_map(Users::iter).map(|user| (user.name(), user.groups()));
+            Some(identities.with_users(groups))
+        }
+        Err(what) => {
+            let first = also_reserved.first().and_then(|name| name.span.as_ref());
+            context.problems.add(first, format!("`identity`: {what}"), "");
+            None
+        }
+    }
+}
+
+fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<MapRule> {
+    let RawMap {
+        span,
+        from,
+        subject,
+        livy_user,
+    } = raw;
+    from.span.as_ref()?;
+    let filter = match from.value.parse::<SourceFilter>() {
+        Ok(filter) => filter,
+        Err(what) => {
+            context.problems.add(from.span.as_ref(), format!("`identity.map.from`: {what}"), "");
+            return None;
+        }
+    };
+    let is_known = match &filter {
+        SourceFilter::Any => Ok(()),
+        SourceFilter::Basic => known_source("basic", config),
+        SourceFilter::Jwt(name) => known_source(&format!("jwt:{name}"), config),
+    };
+    if let Err(wrong) = is_known {
+        context.wrong("identity.map.from", from, &wrong);
+    }
+    livy_user.span.as_ref()?;
+    let subject = subject.as_ref().map(|subject| subject.value.as_str());
+    match MapRule::new(filter, subject, &livy_user.value) {
+        Ok(rule) => Some(rule),
+        Err(what) => {
+            context.problems.add(Some(span), format!("`identity.map`: {what}"), "");
+            None
+        }
+    }
+}
+
+fn delegate_rule(raw: &RawDelegate, config: &RawConfig, context: &Context<'_>) -> Option<DelegateRule> {
+    let RawDelegate {
+        span,
+        service,
+        for_,
+        from_addresses,
+    } = raw;
+    let networks: Vec<_> = from_addresses.iter().map(|address| network(address, context)).collect();
+    let networks: Option<Vec<_>> = networks.into_iter().collect();
+    service.span.as_ref()?;
+    if for_.is_empty() {
+        return None;
+    }
+    let targets: Vec<String> = for_.iter().map(|target| target.value.clone()).collect();
+    let rule = match DelegateRule::new(&service.value, &targets, &networks?) {
+        Ok(rule) => rule,
+        Err(what) => {
+            context.problems.add(Some(span), format!("`identity.delegate`: {what}"), "");
+            return None;
+        }
+    };
+    if let Err(wrong) = known_source(source_of(&service.value), config) {
+        context.wrong("identity.delegate.service", service, &wrong);
+    }
+    if config.basic.is_none()
+        && let Some(group) = rule.groups().next()
+    {
+        let what = format!("the members of {group:?} are not known without a users file");
+        let wrong = Wrong::new(what, "write user:NAME for each, or the users with their groups into basic.users_file");
+        wrong_at(context, "identity.delegate.for", for_.first().and_then(|target| target.span.as_ref()), &wrong);
+    }
+    Some(rule)
+}
+
+/// `basic:zeppelin` → `basic`, `jwt:corp:airflow` → `jwt:corp`.
+fn source_of(service: &str) -> &str {
+    match service.strip_prefix("jwt:").and_then(|rest| rest.find(':')) {
+        Some(end) => service.get(..end.saturating_add("jwt:".len())).unwrap_or(service),
+        None => service.split(':').next().unwrap_or(service),
+    }
+}
+
+/// Whether a rule's source is configured at all; one that is not would never match, which nobody means.
+fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
+    let basic = config.basic.as_ref().map(|_| "basic".to_owned());
+    let known: Vec<String> = basic.into_iter().chain(config.jwt.iter().map(|jwt| format!("jwt:{}", jwt.name.value))).collect();
+    if known.iter().any(|known| known == source) {
+        return Ok(());
+    }
+    let instead = match nearest(source, known.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("there is {}", known.join(", ")),
+    };
+    Err(Wrong::new(format!("no login is configured as {source:?}"), instead))
+}
+
+fn network(address: &Written<String>, context: &Context<'_>) -> Option<IpNet> {
+    let text = address.value.as_str();
+    let single = text.parse::<IpAddr>().map(IpNet::from);
+    let parsed = single.ok().or_else(|| text.parse::<IpNet>().ok());
+    let wrong = match parsed {
+        Some(network) if network.addr() == network.network() => return Some(network),
+        Some(network) => Wrong::new(
+            format!("{text:?} is an address inside a network"),
+            format!("write {:?} for the network, or {:?} for the address", network.trunc().to_string(), network.addr().to_string()),
+        ),
+        None => Wrong::new(format!("{text:?} is no network"), "write an address or a network, such as \"10.1.0.0/16\""),
+    };
+    context.wrong("identity.delegate.from_addresses", address, &wrong);
+    None
+}
+
+/// The limits of strangers.
+pub(super) fn limits(raw: &RawLimits) -> LoginLimits {
+    let RawLimits {
+        rate,
+        burst,
+        failed_per_address,
+        failed_per_account,
+    } = raw;
+    let burst = NonZeroU32::new(burst.value).unwrap_or(NonZeroU32::MIN);
+    LoginLimits {
+        per_address: rate.value.with_burst(burst),
+        failed_per_address: failed_per_address.value,
+        failed_per_address_and_account: failed_per_account.value,
+    }
+}
+
+fn wrong_at(context: &Context<'_>, key: &str, span: Option<&Range<usize>>, wrong: &Wrong) {
+    context.problems.add(span, format!("`{key}`: {}", wrong.what), wrong.instead.as_str());
+}

@@ -1,0 +1,150 @@
+//! Every key that the file may hold, and every key that a later version will have.
+//!
+//! What is in neither list is a mistake and refused with the nearest known name; what is in the second is refused
+//! by name, so that nobody believes in a protection that is not there yet.
+
+/// The keys of one table.
+#[derive(Debug)]
+pub struct Keys {
+    /// The table's name as a header has it; empty for the top of the file.
+    pub table: &'static str,
+    /// What this version reads.
+    pub known: &'static [&'static str],
+    /// What this version refuses by name.
+    pub later: &'static [&'static str],
+}
+
+impl Keys {
+    /// A key of this table as it is named in messages: `livy.url`.
+    pub fn path_of(&self, key: &str) -> String {
+        if self.table.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.table)
+        }
+    }
+}
+
+/// Every table of the file, in the order of `config/gateway.toml`.
+pub const TABLES: &[&Keys] = &[
+    &TOP,
+    &LISTEN,
+    &LISTEN_TLS,
+    &ADMIN,
+    &LIVY,
+    &AUTHENTICATE,
+    &TIMEOUTS,
+    &BASIC,
+    &JWT,
+    &JWT_KEYS,
+    &IDENTITY,
+    &MAP,
+    &DELEGATE,
+    &LIMITS,
+    &PER_ADDRESS,
+    &FAILED_LOGINS,
+    &REQUESTS,
+    &LOG,
+];
+
+pub(super) const TOP: Keys = Keys {
+    table: "",
+    known: &["allow_plain_http", "listen", "admin", "livy", "basic", "jwt", "identity", "limits", "requests", "log"],
+    later: &["state", "roles", "quota", "cluster", "ldap", "kerberos"],
+};
+pub(super) const LISTEN: Keys = Keys {
+    table: "listen",
+    known: &["address", "base_paths", "tls", "allow_plain_http", "max_connections"],
+    later: &["client_ca_file", "trusted_proxies", "proxy_protocol"],
+};
+pub(super) const LISTEN_TLS: Keys = Keys {
+    table: "listen.tls",
+    known: &["certificate_file", "key_file"],
+    later: &[],
+};
+pub(super) const ADMIN: Keys = Keys {
+    table: "admin",
+    known: &["address", "allow_remote", "token"],
+    later: &[],
+};
+pub(super) const LIVY: Keys = Keys {
+    table: "livy",
+    known: &["url", "ca_file", "impersonate", "impersonation", "allow_shared_livy_user", "authenticate", "timeouts"],
+    later: &[],
+};
+pub(super) const AUTHENTICATE: Keys = Keys {
+    table: "livy.authenticate",
+    known: &["kind", "user", "password"],
+    later: &[],
+};
+pub(super) const TIMEOUTS: Keys = Keys {
+    table: "livy.timeouts",
+    known: &["connect", "read", "create", "delete"],
+    later: &[],
+};
+pub(super) const BASIC: Keys = Keys {
+    table: "basic",
+    known: &["users_file", "realm"],
+    later: &["allow_weak_hashes"],
+};
+pub(super) const JWT: Keys = Keys {
+    table: "jwt",
+    known: &[
+        "name",
+        "issuer",
+        "audience",
+        "algorithms",
+        "keys",
+        "user_claim",
+        "groups_claim",
+        "required_claims",
+        "as_basic_password",
+        "leeway",
+    ],
+    later: &[],
+};
+pub(super) const JWT_KEYS: Keys = Keys {
+    table: "jwt.keys",
+    known: &["url", "file", "secret"],
+    later: &["discovery"],
+};
+pub(super) const IDENTITY: Keys = Keys {
+    table: "identity",
+    known: &["also_reserved", "map", "delegate"],
+    later: &[],
+};
+pub(super) const MAP: Keys = Keys {
+    table: "identity.map",
+    known: &["from", "subject", "livy_user"],
+    later: &[],
+};
+pub(super) const DELEGATE: Keys = Keys {
+    table: "identity.delegate",
+    known: &["service", "for", "from_addresses"],
+    later: &[],
+};
+pub(super) const LIMITS: Keys = Keys {
+    table: "limits",
+    known: &["per_address", "failed_logins"],
+    later: &["create", "statement", "read", "upload", "concurrent_requests", "for"],
+};
+pub(super) const PER_ADDRESS: Keys = Keys {
+    table: "limits.per_address",
+    known: &["rate", "burst"],
+    later: &["delay"],
+};
+pub(super) const FAILED_LOGINS: Keys = Keys {
+    table: "limits.failed_logins",
+    known: &["per_address", "per_address_and_account"],
+    later: &[],
+};
+pub(super) const REQUESTS: Keys = Keys {
+    table: "requests",
+    known: &["max_body", "max_upload", "extra_fields"],
+    later: &["file_schemes", "max_ttl", "conf"],
+};
+pub(super) const LOG: Keys = Keys {
+    table: "log",
+    known: &["format"],
+    later: &["audit_file"],
+};

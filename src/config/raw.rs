@@ -1,0 +1,555 @@
+//! The file as it was written, with the defaults where nothing was: every value typed, with its place.
+//!
+//! What one value can be is decided here; what values mean together, and the files that they name, in `compile`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::files::SecretRef;
+use super::keys;
+use super::problem::{Problems, nearest};
+use super::reader::{Reader, Written, Wrong};
+use super::units;
+use super::url::HttpUrl;
+use crate::limits::{LoginLimits, Rate};
+use crate::policy::{Impersonation, LogFormat};
+use crate::rewrite::Impersonate;
+
+/// The whole file.
+#[derive(Debug)]
+pub(super) struct RawConfig {
+    pub(super) allow_plain_http: Written<bool>,
+    pub(super) listen: Vec<RawListen>,
+    pub(super) admin: RawAdmin,
+    pub(super) livy: RawLivy,
+    pub(super) basic: Option<RawBasic>,
+    pub(super) jwt: Vec<RawJwt>,
+    pub(super) identity: RawIdentity,
+    pub(super) limits: RawLimits,
+    pub(super) requests: RawRequests,
+    pub(super) log: RawLog,
+}
+
+/// `[listen]`, `[[listen]]`
+#[derive(Debug)]
+pub(super) struct RawListen {
+    pub(super) address: Written<SocketAddr>,
+    pub(super) base_paths: Vec<Written<String>>,
+    pub(super) tls: Option<RawTls>,
+    pub(super) allow_plain_http: Written<bool>,
+    pub(super) max_connections: Written<u32>,
+}
+
+/// `listen.tls`
+#[derive(Debug)]
+pub(super) struct RawTls {
+    pub(super) certificate_file: Written<PathBuf>,
+    pub(super) key_file: Written<PathBuf>,
+}
+
+/// `[admin]`
+#[derive(Debug)]
+pub(super) struct RawAdmin {
+    pub(super) address: Written<SocketAddr>,
+    pub(super) allow_remote: Written<bool>,
+    pub(super) token: Option<Written<SecretRef>>,
+}
+
+/// `[livy]`
+#[derive(Debug)]
+pub(super) struct RawLivy {
+    pub(super) url: Written<HttpUrl>,
+    pub(super) ca_file: Option<Written<PathBuf>>,
+    pub(super) impersonate: Written<Impersonate>,
+    pub(super) impersonation: Written<Impersonation>,
+    pub(super) allow_shared_livy_user: Written<bool>,
+    pub(super) authenticate: RawAuthenticate,
+    pub(super) timeouts: RawTimeouts,
+}
+
+/// `livy.authenticate`
+#[derive(Debug)]
+pub(super) enum RawAuthenticate {
+    None,
+    Basic { user: Written<String>, password: Option<Written<SecretRef>> },
+    Simple { user: Written<String> },
+}
+
+/// `livy.timeouts`
+#[derive(Debug)]
+pub(super) struct RawTimeouts {
+    pub(super) connect: Written<Duration>,
+    pub(super) read: Written<Duration>,
+    pub(super) create: Written<Duration>,
+    pub(super) delete: Written<Duration>,
+}
+
+/// `[basic]`
+#[derive(Debug)]
+pub(super) struct RawBasic {
+    pub(super) users_file: Written<PathBuf>,
+    pub(super) realm: Written<String>,
+}
+
+/// `[[jwt]]`
+#[derive(Debug)]
+pub(super) struct RawJwt {
+    pub(super) span: Range<usize>,
+    pub(super) name: Written<String>,
+    pub(super) issuer: Written<String>,
+    pub(super) audience: Vec<Written<String>>,
+    pub(super) algorithms: Vec<Written<String>>,
+    pub(super) keys: Option<RawKeys>,
+    pub(super) user_claim: Written<String>,
+    pub(super) groups_claim: Option<Written<String>>,
+    pub(super) required_claims: Vec<(String, Written<String>)>,
+    pub(super) as_basic_password: Written<bool>,
+    pub(super) leeway: Written<Duration>,
+}
+
+/// `jwt.keys`
+#[derive(Debug)]
+pub(super) enum RawKeys {
+    Url(Written<HttpUrl>),
+    File(Written<PathBuf>),
+    Secret(Written<SecretRef>),
+}
+
+/// `[identity]`
+#[derive(Debug)]
+pub(super) struct RawIdentity {
+    pub(super) also_reserved: Vec<Written<String>>,
+    pub(super) map: Vec<RawMap>,
+    pub(super) delegate: Vec<RawDelegate>,
+}
+
+/// `[[identity.map]]`
+#[derive(Debug)]
+pub(super) struct RawMap {
+    pub(super) span: Range<usize>,
+    pub(super) from: Written<String>,
+    pub(super) subject: Option<Written<String>>,
+    pub(super) livy_user: Written<String>,
+}
+
+/// `[[identity.delegate]]`
+#[derive(Debug)]
+pub(super) struct RawDelegate {
+    pub(super) span: Range<usize>,
+    pub(super) service: Written<String>,
+    pub(super) for_: Vec<Written<String>>,
+    pub(super) from_addresses: Vec<Written<String>>,
+}
+
+/// `[limits]`
+#[derive(Debug)]
+pub(super) struct RawLimits {
+    pub(super) rate: Written<Rate>,
+    pub(super) burst: Written<u32>,
+    pub(super) failed_per_address: Written<Rate>,
+    pub(super) failed_per_account: Written<Rate>,
+}
+
+/// `[requests]`
+#[derive(Debug)]
+pub(super) struct RawRequests {
+    pub(super) max_body: Written<u64>,
+    pub(super) max_upload: Written<u64>,
+    pub(super) extra_fields: Vec<Written<String>>,
+}
+
+/// `[log]`
+#[derive(Debug)]
+pub(super) struct RawLog {
+    pub(super) format: Written<LogFormat>,
+}
+
+/// Reads the whole file.
+pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
+    let top = Reader::open(document, 0..0, &keys::TOP, problems);
+    if !top.has("listen") {
+        problems.add(None, "`listen.address` is missing", "write a table [listen] with address = \"127.0.0.1:8443\"");
+    }
+    if !top.has("livy") {
+        problems.add(None, "`livy.url` is missing", "write a table [livy] with url = \"http://127.0.0.1:8998\"");
+    }
+    let nothing = DeTable::new();
+    let section = |key, keys| {
+        top.table(key, keys).unwrap_or_else(|| Reader::open(&nothing, 0..0, keys, problems))
+    };
+    RawConfig {
+        allow_plain_http: top.flag("allow_plain_http", false),
+        listen: top.tables("listen", &keys::LISTEN).iter().map(listen).collect(),
+        admin: admin(&section("admin", &keys::ADMIN)),
+        livy: livy(&section("livy", &keys::LIVY), problems, top.has("livy")),
+        basic: top.table("basic", &keys::BASIC).map(|table| basic(&table)),
+        jwt: top.tables("jwt", &keys::JWT).iter().map(|table| jwt(table, problems)).collect(),
+        identity: identity(&section("identity", &keys::IDENTITY)),
+        limits: limits(&section("limits", &keys::LIMITS)),
+        requests: requests(&section("requests", &keys::REQUESTS)),
+        log: RawLog {
+            format: section("log", &keys::LOG).parsed_or("format", LogFormat::Json, |text| {
+                choice(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
+            }),
+        },
+    }
+}
+
+fn listen(table: &Reader<'_>) -> RawListen {
+    let base_paths = table.list("base_paths", "[\"/livy\"]", |path| Ok(path.to_owned()));
+    let tls = table.table("tls", &keys::LISTEN_TLS).map(|tls| RawTls {
+        certificate_file: tls.required("certificate_file", "\"tls.crt\"", PathBuf::new(), path),
+        key_file: tls.required("key_file", "\"tls.key\"", PathBuf::new(), path),
+    });
+    RawListen {
+        address: table.required("address", "\"127.0.0.1:8443\"", STAND_IN_ADDRESS, socket_address),
+        base_paths: base_paths.unwrap_or_else(|| vec![Written::default_of(DEFAULT_BASE_PATH.to_owned())]),
+        tls,
+        allow_plain_http: table.flag("allow_plain_http", false),
+        max_connections: table.count("max_connections", DEFAULT_CONNECTIONS),
+    }
+}
+
+fn admin(table: &Reader<'_>) -> RawAdmin {
+    RawAdmin {
+        address: table.parsed_or("address", DEFAULT_ADMIN_ADDRESS, socket_address),
+        allow_remote: table.flag("allow_remote", false),
+        token: table.secret("token"),
+    }
+}
+
+fn livy(table: &Reader<'_>, problems: &Problems, is_written: bool) -> RawLivy {
+    if is_written {
+        table.demand("url", "\"http://127.0.0.1:8998\"");
+    }
+    let nothing = DeTable::new();
+    let timeouts = table
+        .table("timeouts", &keys::TIMEOUTS)
+        .unwrap_or_else(|| Reader::open(&nothing, 0..0, &keys::TIMEOUTS, problems));
+    RawLivy {
+        url: table.url("url", "write the URL without them, and authenticate = { kind = \"basic\", user = \"…\", password = \"file:…\" }")
+            .unwrap_or_else(|| Written::default_of(stand_in_url())),
+        ca_file: table.parsed("ca_file", path),
+        impersonate: table.parsed_or("impersonate", Impersonate::Both, |text| {
+            choice(text, &[("both", Impersonate::Both), ("doAs", Impersonate::DoAs), ("proxyUser", Impersonate::ProxyUser)])
+        }),
+        impersonation: table.parsed_or("impersonation", Impersonation::Required, |text| {
+            choice(text, &[("required", Impersonation::Required), ("off", Impersonation::Off)])
+        }),
+        allow_shared_livy_user: table.flag("allow_shared_livy_user", false),
+        authenticate: table.table("authenticate", &keys::AUTHENTICATE).map_or(RawAuthenticate::None, |table| authenticate(&table)),
+        timeouts: RawTimeouts {
+            connect: timeout(&timeouts, "connect", DEFAULT_CONNECT, Duration::from_mins(1)),
+            read: timeout(&timeouts, "read", DEFAULT_READ, Duration::from_mins(10)),
+            create: timeout(&timeouts, "create", DEFAULT_CREATE, Duration::from_mins(30)),
+            delete: timeout(&timeouts, "delete", DEFAULT_DELETE, Duration::from_mins(30)),
+        },
+    }
+}
+
+fn authenticate(table: &Reader<'_>) -> RawAuthenticate {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        None,
+        Basic,
+        Simple,
+    }
+    let kinds = [("none", Kind::None), ("basic", Kind::Basic), ("simple", Kind::Simple)];
+    let kind = table.required("kind", "\"none\", \"basic\" or \"simple\"", Kind::None, |text| choice(text, &kinds));
+    let user = || table.required("user", "\"gw\"", String::new(), not_empty);
+    // Read whatever the kind, so that a literal secret is noticed everywhere.
+    let password = table.secret("password");
+    let stray = |key: &str, kind: &str| {
+        if table.has(key) {
+            table.wrong(key, &Wrong::new(format!("kind = \"{kind}\" has no {key}"), "remove it, or write the right kind"));
+        }
+    };
+    match kind.value {
+        Kind::None => {
+            if kind.span.is_some() {
+                stray("user", "none");
+                stray("password", "none");
+            }
+            RawAuthenticate::None
+        }
+        Kind::Basic => {
+            table.demand("password", "\"file:livy.password\"");
+            RawAuthenticate::Basic { user: user(), password }
+        }
+        Kind::Simple => {
+            stray("password", "simple");
+            RawAuthenticate::Simple { user: user() }
+        }
+    }
+}
+
+fn timeout(table: &Reader<'_>, key: &str, default: Duration, longest: Duration) -> Written<Duration> {
+    table.parsed_or(key, default, |text| {
+        let example = format!("write a time from 100ms to {}, such as \"{}\"", units::show_duration(longest), units::show_duration(default));
+        let time = units::duration(text).map_err(|what| Wrong::new(what, example.as_str()))?;
+        if time < SHORTEST_TIMEOUT || time > longest {
+            return Err(Wrong::new(format!("{text:?} is out of range"), example));
+        }
+        Ok(time)
+    })
+}
+
+fn basic(table: &Reader<'_>) -> RawBasic {
+    RawBasic {
+        users_file: table.required("users_file", "\"users.htpasswd\"", PathBuf::new(), path),
+        realm: table.parsed_or("realm", DEFAULT_REALM.to_owned(), realm),
+    }
+}
+
+fn jwt(table: &Reader<'_>, problems: &Problems) -> RawJwt {
+    let keys = match table.table("keys", &keys::JWT_KEYS) {
+        Some(keys) => jwt_keys(&keys, problems),
+        None => {
+            table.demand("keys", "{ url = \"https://login.example.org/keys\" }");
+            None
+        }
+    };
+    table.demand("audience", "[\"livy-gateway\"]");
+    table.demand("algorithms", "[\"RS256\"]");
+    let audience = table.list("audience", "[\"livy-gateway\"]", not_empty);
+    if table.is_empty_list("audience") {
+        let wrong = Wrong::new(
+            "an empty audience would accept tokens that were made for anybody",
+            "write the name under which the issuer knows this gateway, such as [\"livy-gateway\"]",
+        );
+        table.wrong("audience", &wrong);
+    }
+    let algorithms = table.list("algorithms", "[\"RS256\"]", |text| Ok(text.to_owned()));
+    if table.is_empty_list("algorithms") {
+        table.wrong("algorithms", &Wrong::new("no algorithm means no token is ever good", "write those that the issuer signs with, such as [\"RS256\"]"));
+    }
+    RawJwt {
+        span: table.span().clone(),
+        name: table.required("name", "\"corp\"", String::new(), issuer_name),
+        issuer: table.required("issuer", "\"https://login.example.org/\"", String::new(), not_empty),
+        audience: audience.unwrap_or_default(),
+        algorithms: algorithms.unwrap_or_default(),
+        keys,
+        user_claim: table.parsed_or("user_claim", DEFAULT_USER_CLAIM.to_owned(), claim_path),
+        groups_claim: table.parsed("groups_claim", claim_path),
+        required_claims: table.dictionary("required_claims", "{ scope = \"livy\" }"),
+        as_basic_password: table.flag("as_basic_password", true),
+        leeway: table.parsed_or("leeway", DEFAULT_LEEWAY, |text| {
+            let example = "write a time of at most 1m, such as \"30s\"";
+            let leeway = units::duration(text).map_err(|what| Wrong::new(what, example))?;
+            if leeway > LONGEST_LEEWAY {
+                return Err(Wrong::new(format!("{text:?} would accept tokens long after their end"), example));
+            }
+            Ok(leeway)
+        }),
+    }
+}
+
+fn jwt_keys(table: &Reader<'_>, problems: &Problems) -> Option<RawKeys> {
+    let choices = "write exactly one of url = \"https://…\", file = \"jwks.json\" (or a public key in PEM) and secret = \"file:hmac.key\"";
+    let url = table.url("url", "write the URL without them; key sets are public");
+    let file = table.parsed("file", path);
+    let secret = table.secret("secret");
+    let written = keys::JWT_KEYS.known.iter().filter(|key| table.has(key)).count();
+    if written > 1 {
+        problems.add(Some(table.span()), "`jwt.keys` names more than one source of keys", choices);
+        return None;
+    }
+    // `discovery` alone is refused by its name already.
+    if written == 0 && !table.has_any() {
+        problems.add(Some(table.span()), "`jwt.keys` names no source of keys", choices);
+    }
+    if let Some(url) = &url {
+        let is_guarded = url.value.is_https || url.value.is_loopback();
+        if !is_guarded {
+            let what = "keys that arrive in plain text can be replaced on their way";
+            table.wrong("url", &Wrong::new(what, "write an https:// URL; http:// is for loopback only"));
+        }
+    }
+    url.map(RawKeys::Url).or(file.map(RawKeys::File)).or(secret.map(RawKeys::Secret))
+}
+
+fn identity(table: &Reader<'_>) -> RawIdentity {
+    let text = |text: &str| Ok(text.to_owned());
+    let map = |table: &Reader<'_>| RawMap {
+        span: table.span().clone(),
+        from: table.required("from", "\"basic\", \"jwt:NAME\" or \"any\"", String::new(), not_empty),
+        subject: table.parsed("subject", not_empty),
+        livy_user: table.required("livy_user", "\"${subject}\"", String::new(), not_empty),
+    };
+    let delegate = |table: &Reader<'_>| {
+        table.demand("for", "[\"user:carol\"]");
+        let for_ = table.list("for", "[\"user:carol\"]", text);
+        if table.is_empty_list("for") {
+            table.wrong("for", &Wrong::new("an empty list lets the service act for nobody", "write whom it may act for, such as [\"user:carol\"], or remove the table"));
+        }
+        let from_addresses = table.list("from_addresses", "[\"10.1.0.0/16\"]", text);
+        if table.is_empty_list("from_addresses") {
+            table.wrong("from_addresses", &Wrong::new("an empty list lets the service in from nowhere", "write its addresses, or remove the key to allow every address"));
+        }
+        RawDelegate {
+            span: table.span().clone(),
+            service: table.required("service", "\"basic:zeppelin\"", String::new(), not_empty),
+            for_: for_.unwrap_or_default(),
+            from_addresses: from_addresses.unwrap_or_default(),
+        }
+    };
+    RawIdentity {
+        also_reserved: table.list("also_reserved", "[\"etl-root\"]", not_empty).unwrap_or_default(),
+        map: table.tables("map", &keys::MAP).iter().map(map).collect(),
+        delegate: table.tables("delegate", &keys::DELEGATE).iter().map(delegate).collect(),
+    }
+}
+
+fn limits(table: &Reader<'_>) -> RawLimits {
+    let default = LoginLimits::default();
+    let per_address = table.table("per_address", &keys::PER_ADDRESS);
+    let failed = table.table("failed_logins", &keys::FAILED_LOGINS);
+    let rate = |table: Option<&Reader<'_>>, key: &str, default: Rate| {
+        let parse = |text: &str| text.parse().map_err(|problem: String| Wrong::new(problem, ""));
+        table.map_or(Written::default_of(default), |table| table.parsed_or(key, default, parse))
+    };
+    let burst = default.per_address.burst().get();
+    RawLimits {
+        rate: rate(per_address.as_ref(), "rate", default.per_address),
+        burst: per_address.as_ref().map_or(Written::default_of(burst), |table| table.count("burst", burst)),
+        failed_per_address: rate(failed.as_ref(), "per_address", default.failed_per_address),
+        failed_per_account: rate(failed.as_ref(), "per_address_and_account", default.failed_per_address_and_account),
+    }
+}
+
+fn requests(table: &Reader<'_>) -> RawRequests {
+    RawRequests {
+        max_body: size(table, "max_body", DEFAULT_MAX_BODY, LARGEST_BODY),
+        max_upload: size(table, "max_upload", DEFAULT_MAX_UPLOAD, LARGEST_UPLOAD),
+        extra_fields: table.list("extra_fields", "[\"ttl\"]", field_name).unwrap_or_default(),
+    }
+}
+
+fn size(table: &Reader<'_>, key: &str, default: u64, largest: u64) -> Written<u64> {
+    table.parsed_or(key, default, |text| {
+        let example = format!("write a size from 1 KiB to {}, such as \"{}\"", units::show_size(largest), units::show_size(default));
+        let size = units::size(text).map_err(|what| Wrong::new(what, example.as_str()))?;
+        if size < SMALLEST_SIZE || size > largest {
+            return Err(Wrong::new(format!("{text:?} is out of range"), example));
+        }
+        Ok(size)
+    })
+}
+
+/// One of several words.
+fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
+    if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let words = || choices.iter().map(|(word, _)| *word);
+    let instead = match nearest(text, words()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("write one of {}", words().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")),
+    };
+    Err(Wrong::new(format!("{text:?} is not possible here"), instead))
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
+    text.parse().map_err(|_| {
+        Wrong::new(
+            format!("{text:?} is no address with a port"),
+            "write an IP address and a port, such as \"127.0.0.1:8443\", \"0.0.0.0:8443\" or \"[::]:8443\"",
+        )
+    })
+}
+
+fn path(text: &str) -> Result<PathBuf, Wrong> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Wrong::new("the path is empty", "write the path of a file"));
+    }
+    if text.starts_with("file:") || text.starts_with("env:") {
+        return Err(Wrong::new(format!("{text:?} is a reference to a secret, not a path"), "write the path alone, without \"file:\""));
+    }
+    Ok(PathBuf::from(text))
+}
+
+fn not_empty(text: &str) -> Result<String, Wrong> {
+    if text.trim().is_empty() {
+        return Err(Wrong::new("the text is empty", "write at least one character"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Wrong::new("the text has a control character", "write printable characters only"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A realm is written between quotes in a header (RFC 9110 §11.5).
+fn realm(text: &str) -> Result<String, Wrong> {
+    let fits = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && byte != b'"' && byte != b'\\';
+    if text.is_empty() || !text.bytes().all(fits) {
+        return Err(Wrong::new(format!("{text:?} cannot stand in a header"), "write printable ASCII without quotes and backslashes, such as \"livy\""));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name is used in rules (`jwt:corp`), logs and metric labels.
+fn issuer_name(text: &str) -> Result<String, Wrong> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    if text.is_empty() || text.len() > 32 || !text.bytes().all(fits) {
+        return Err(Wrong::new(format!("{text:?} cannot name an issuer"), "write up to 32 of a-z, 0-9, - and _, such as \"corp\""));
+    }
+    Ok(text.to_owned())
+}
+
+fn claim_path(text: &str) -> Result<String, Wrong> {
+    if text.split('.').any(str::is_empty) {
+        return Err(Wrong::new(format!("{text:?} names no claim"), "write a claim's name, or a.b.c for one inside others"));
+    }
+    Ok(text.to_owned())
+}
+
+fn field_name(text: &str) -> Result<String, Wrong> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if text.is_empty() || !text.bytes().all(fits) {
+        return Err(Wrong::new(format!("{text:?} is no key of a creation"), "write the key's bare name, such as \"ttl\""));
+    }
+    // Who a session runs as is decided by the gateway alone; that key it always knows.
+    if text.eq_ignore_ascii_case("proxyUser") || text.eq_ignore_ascii_case("doAs") {
+        return Err(Wrong::new(format!("{text:?} says for whom Livy acts, which the gateway alone decides"), "remove it"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Never connected to: a problem was recorded.
+fn stand_in_url() -> HttpUrl {
+    HttpUrl {
+        text: String::new(),
+        is_https: false,
+        host: "localhost".to_owned(),
+        port: 0,
+        authority: "localhost".to_owned(),
+        path: String::new(),
+    }
+}
+
+const STAND_IN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const DEFAULT_ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+const DEFAULT_BASE_PATH: &str = "/livy";
+const DEFAULT_CONNECTIONS: u32 = 10_000;
+const DEFAULT_CONNECT: Duration = Duration::from_secs(3);
+const DEFAULT_READ: Duration = Duration::from_secs(30);
+const DEFAULT_CREATE: Duration = Duration::from_secs(90);
+const DEFAULT_DELETE: Duration = Duration::from_secs(120);
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
+/// What challenges call the gateway.
+pub(super) const DEFAULT_REALM: &str = "livy";
+const DEFAULT_USER_CLAIM: &str = "sub";
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
+const LONGEST_LEEWAY: Duration = Duration::from_mins(1);
+/// In bytes, as the three after it.
+const DEFAULT_MAX_BODY: u64 = 1 << 20;
+/// A body is held in memory whole.
+const LARGEST_BODY: u64 = 64 << 20;
+const DEFAULT_MAX_UPLOAD: u64 = 100 << 20;
+const LARGEST_UPLOAD: u64 = 64 << 30;
+const SMALLEST_SIZE: u64 = 1 << 10;

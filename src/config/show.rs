@@ -1,0 +1,322 @@
+//! What a configuration means: as a complete file, and in a few lines for people.
+//!
+//! Secrets are never in here: the raw configuration holds references to them only.
+
+use std::fmt::{Display, Write};
+
+use toml::Value;
+
+use super::raw::{RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen, RawLivy, RawMap};
+use super::reader::Written;
+use super::units::{show_duration, show_size};
+use crate::policy::{Impersonation, LogFormat, Policy};
+use crate::rewrite::Impersonate;
+
+/// Writes `key = value` lines and headers; what is a default says so.
+#[derive(Debug, Default)]
+struct Page(String);
+
+impl Page {
+    fn header(&mut self, header: &str) {
+        let _ = writeln!(self.0, "\n{header}");
+    }
+
+    /// A value that is TOML already.
+    fn line<T>(&mut self, key: &str, written: &Written<T>, value: impl Display) {
+        let note = if written.span.is_none() { "  # default" } else { "" };
+        let _ = writeln!(self.0, "{key} = {value}{note}");
+    }
+
+    fn text<T>(&mut self, key: &str, written: &Written<T>, value: impl Display) {
+        self.line(key, written, quoted(value));
+    }
+
+    fn optional<T>(&mut self, key: &str, written: Option<&Written<T>>, value: impl Fn(&T) -> String) {
+        if let Some(written) = written {
+            self.text(key, written, value(&written.value));
+        }
+    }
+
+    /// A list; an empty one is always the default, and is written out where that can be.
+    fn list(&mut self, key: &str, items: &[Written<String>]) {
+        let is_default = items.iter().all(|item| item.span.is_none());
+        let note = if is_default { "  # default" } else { "" };
+        let items: Vec<_> = items.iter().map(|item| quoted(&item.value)).collect();
+        let _ = writeln!(self.0, "{key} = [{}]{note}", items.join(", "));
+    }
+}
+
+/// The whole file as it is in force.
+pub(super) fn effective(raw: &RawConfig) -> String {
+    let RawConfig {
+        allow_plain_http,
+        listen,
+        admin,
+        livy,
+        basic,
+        jwt,
+        identity,
+        limits,
+        requests,
+        log,
+    } = raw;
+    let mut page = Page::default();
+    page.line("allow_plain_http", allow_plain_http, allow_plain_http.value);
+    for listen in listen {
+        show_listen(&mut page, listen);
+    }
+    page.header("[admin]");
+    page.text("address", &admin.address, admin.address.value);
+    page.line("allow_remote", &admin.allow_remote, admin.allow_remote.value);
+    page.optional("token", admin.token.as_ref(), ToString::to_string);
+    show_livy(&mut page, livy);
+    if let Some(RawBasic { users_file, realm }) = basic {
+        page.header("[basic]");
+        page.text("users_file", users_file, users_file.value.display());
+        page.text("realm", realm, &realm.value);
+    }
+    for jwt in jwt {
+        show_jwt(&mut page, jwt);
+    }
+    show_identity(&mut page, identity);
+    page.header("[limits]");
+    page.header("[limits.per_address]");
+    page.text("rate", &limits.rate, limits.rate.value);
+    page.line("burst", &limits.burst, limits.burst.value);
+    page.header("[limits.failed_logins]");
+    page.text("per_address", &limits.failed_per_address, limits.failed_per_address.value);
+    page.text("per_address_and_account", &limits.failed_per_account, limits.failed_per_account.value);
+    page.header("[requests]");
+    page.text("max_body", &requests.max_body, show_size(requests.max_body.value));
+    page.text("max_upload", &requests.max_upload, show_size(requests.max_upload.value));
+    page.list("extra_fields", &requests.extra_fields);
+    page.header("[log]");
+    page.text("format", &log.format, log_format(log.format.value));
+    page.0
+}
+
+fn show_listen(page: &mut Page, raw: &RawListen) {
+    let RawListen {
+        address,
+        base_paths,
+        tls,
+        allow_plain_http,
+        max_connections,
+    } = raw;
+    page.header("[[listen]]");
+    page.text("address", address, address.value);
+    page.list("base_paths", base_paths);
+    page.line("allow_plain_http", allow_plain_http, allow_plain_http.value);
+    page.line("max_connections", max_connections, max_connections.value);
+    if let Some(tls) = tls {
+        page.header("[listen.tls]");
+        page.text("certificate_file", &tls.certificate_file, tls.certificate_file.value.display());
+        page.text("key_file", &tls.key_file, tls.key_file.value.display());
+    }
+}
+
+fn show_livy(page: &mut Page, raw: &RawLivy) {
+    let RawLivy {
+        url,
+        ca_file,
+        impersonate,
+        impersonation,
+        allow_shared_livy_user,
+        authenticate,
+        timeouts,
+    } = raw;
+    page.header("[livy]");
+    page.text("url", url, &url.value.text);
+    page.optional("ca_file", ca_file.as_ref(), |path| path.display().to_string());
+    page.text("impersonate", impersonate, impersonate_word(impersonate.value));
+    page.text("impersonation", impersonation, impersonation_word(impersonation.value));
+    page.line("allow_shared_livy_user", allow_shared_livy_user, allow_shared_livy_user.value);
+    page.header("[livy.authenticate]");
+    match authenticate {
+        RawAuthenticate::None => page.0.push_str("kind = \"none\"\n"),
+        RawAuthenticate::Basic { user, password } => {
+            page.0.push_str("kind = \"basic\"\n");
+            page.text("user", user, &user.value);
+            page.optional("password", password.as_ref(), ToString::to_string);
+        }
+        RawAuthenticate::Simple { user } => {
+            page.0.push_str("kind = \"simple\"\n");
+            page.text("user", user, &user.value);
+        }
+    }
+    page.header("[livy.timeouts]");
+    let times = [
+        ("connect", &timeouts.connect),
+        ("read", &timeouts.read),
+        ("create", &timeouts.create),
+        ("delete", &timeouts.delete),
+    ];
+    for (key, time) in times {
+        page.text(key, time, show_duration(time.value));
+    }
+}
+
+fn show_jwt(page: &mut Page, raw: &RawJwt) {
+    let RawJwt {
+        span: _,
+        name,
+        issuer,
+        audience,
+        algorithms,
+        keys,
+        user_claim,
+        groups_claim,
+        required_claims,
+        as_basic_password,
+        leeway,
+    } = raw;
+    page.header("[[jwt]]");
+    page.text("name", name, &name.value);
+    page.text("issuer", issuer, &issuer.value);
+    page.list("audience", audience);
+    page.list("algorithms", algorithms);
+    page.text("user_claim", user_claim, &user_claim.value);
+    page.optional("groups_claim", groups_claim.as_ref(), Clone::clone);
+    page.line("as_basic_password", as_basic_password, as_basic_password.value);
+    page.text("leeway", leeway, show_duration(leeway.value));
+    page.header("[jwt.keys]");
+    match keys {
+        Some(RawKeys::Url(url)) => page.text("url", url, &url.value.text),
+        Some(RawKeys::File(path)) => page.text("file", path, path.value.display()),
+        Some(RawKeys::Secret(reference)) => page.text("secret", reference, &reference.value),
+        None => {}
+    }
+    if !required_claims.is_empty() {
+        page.header("[jwt.required_claims]");
+    }
+    for (claim, wanted) in required_claims {
+        page.text(&quoted(claim), wanted, &wanted.value);
+    }
+}
+
+fn show_identity(page: &mut Page, raw: &RawIdentity) {
+    let RawIdentity {
+        also_reserved,
+        map,
+        delegate,
+    } = raw;
+    page.header("[identity]");
+    page.list("also_reserved", also_reserved);
+    for rule in map {
+        let RawMap {
+            span: _,
+            from,
+            subject,
+            livy_user,
+        } = rule;
+        page.header("[[identity.map]]");
+        page.text("from", from, &from.value);
+        page.optional("subject", subject.as_ref(), Clone::clone);
+        page.text("livy_user", livy_user, &livy_user.value);
+    }
+    for rule in delegate {
+        let RawDelegate {
+            span: _,
+            service,
+            for_,
+            from_addresses,
+        } = rule;
+        page.header("[[identity.delegate]]");
+        page.text("service", service, &service.value);
+        page.list("for", for_);
+        if !from_addresses.is_empty() {
+            page.list("from_addresses", from_addresses);
+        }
+    }
+}
+
+/// What the configuration means, in about ten lines.
+pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
+    let mut out = String::new();
+    for listen in &raw.listen {
+        let scheme = if listen.tls.is_some() { "https" } else { "http" };
+        let paths: Vec<_> = listen.base_paths.iter().map(|path| path.value.as_str()).collect();
+        let _ = writeln!(out, "clients    {scheme}://{} at {}", listen.address.value, paths.join(", "));
+    }
+    let token = if policy.admin.token.is_some() { "with a token" } else { "without a token" };
+    let _ = writeln!(out, "operators  http://{}/metrics, {token}", policy.admin.address);
+    let login = match &raw.livy.authenticate {
+        RawAuthenticate::None => "without a login".to_owned(),
+        RawAuthenticate::Basic { user, password: _ } => format!("as {} by Basic", user.value),
+        RawAuthenticate::Simple { user } => format!("as {} by user.name", user.value),
+    };
+    let _ = writeln!(out, "Livy       {} {login}", policy.livy.url);
+    let told = match policy.livy.endpoint.impersonate {
+        Impersonate::Both => "doAs and proxyUser",
+        Impersonate::DoAs => "doAs",
+        Impersonate::ProxyUser => "proxyUser",
+    };
+    let held = match policy.livy.impersonation {
+        Impersonation::Required => "and each new session must report that user",
+        Impersonation::Off => "and Livy runs everything as its own user",
+    };
+    let _ = writeln!(out, "as whom    {told} on behalf of each login, {held}");
+    if let Some(users) = &policy.authn.users {
+        let _ = writeln!(out, "login      Basic: {}", counted(users.len(), "user"));
+    }
+    for jwt in &raw.jwt {
+        let algorithms: Vec<_> = jwt.algorithms.iter().map(|name| name.value.as_str()).collect();
+        let password = if jwt.as_basic_password.value { ", also as Basic password" } else { "" };
+        let _ = writeln!(out, "login      jwt:{} from {}, {}{password}", jwt.name.value, jwt.issuer.value, algorithms.join(" "));
+    }
+    let mapped = match raw.identity.map.len() {
+        0 => "each login is the Livy user of the same name".to_owned(),
+        rules => counted(rules, "rule"),
+    };
+    let _ = writeln!(out, "identity   {mapped}; {}", counted(raw.identity.delegate.len(), "delegate"));
+    let _ = writeln!(
+        out,
+        "limits     {} per address, {} wrong passwords; bodies {}, uploads {}",
+        raw.limits.rate.value,
+        raw.limits.failed_per_address.value,
+        show_size(raw.requests.max_body.value),
+        show_size(policy.requests.max_upload)
+    );
+    for sentence in &policy.insecure {
+        let _ = writeln!(out, "INSECURE   {sentence}");
+    }
+    for sentence in &policy.warnings {
+        let _ = writeln!(out, "warning    {sentence}");
+    }
+    out
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        0 => format!("no {noun}s"),
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
+}
+
+/// As TOML writes a string, quotes and escapes included.
+fn quoted(text: impl Display) -> String {
+    Value::String(text.to_string()).to_string()
+}
+
+fn impersonate_word(impersonate: Impersonate) -> &'static str {
+    match impersonate {
+        Impersonate::Both => "both",
+        Impersonate::DoAs => "doAs",
+        Impersonate::ProxyUser => "proxyUser",
+    }
+}
+
+fn impersonation_word(impersonation: Impersonation) -> &'static str {
+    match impersonation {
+        Impersonation::Required => "required",
+        Impersonation::Off => "off",
+    }
+}
+
+fn log_format(format: LogFormat) -> &'static str {
+    match format {
+        LogFormat::Json => "json",
+        LogFormat::Text => "text",
+    }
+}
