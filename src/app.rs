@@ -128,11 +128,14 @@ impl App {
     }
 
     async fn serve_operators(&self, config: &Path) -> anyhow::Result<()> {
-        let deadlines = Deadlines::new();
+        let deadlines = Deadlines::new(Arc::clone(&self.shared.clock));
         tokio::spawn(deadlines.clone().run());
         let upstream = Upstream::new(deadlines, Arc::clone(&self.shared.clock));
         let socket = TcpListener::from_std(self.admin.try_clone()?)?;
-        let overview = Arc::new(View { shared: Arc::clone(&self.shared), draining: self.draining.subscribe() });
+        let overview = Arc::new(View {
+            shared: Arc::clone(&self.shared),
+            draining: self.draining.subscribe(),
+        });
         tokio::spawn(admin::serve(socket, overview, upstream));
         info!(version = env!("CARGO_PKG_VERSION"), addresses = ?self.addresses, admin = ?self.admin_address()?, "ready");
         let mut reloader = Reloader::new(config, Arc::clone(&self.policy), Arc::clone(&self.shared.clock));
@@ -173,7 +176,12 @@ impl App {
         info!("ended");
     }
 
-    fn start_worker(&mut self, number: usize, ports: &[Arc<Port>], end: mpsc::Sender<()>) -> anyhow::Result<()> {
+    fn start_worker(
+        &mut self,
+        number: usize,
+        ports: &[Arc<Port>],
+        end: mpsc::Sender<()>,
+    ) -> anyhow::Result<()> {
         let sockets = ports
             .iter()
             .map(|port| Ok((listener::bind(port.address())?, Arc::clone(port))))
@@ -186,10 +194,12 @@ impl App {
             open: Arc::clone(&self.open),
         };
         let runtime = runtime()?;
-        let handle = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            runtime.block_on(worker.run(sockets));
-            let _ = end.send(());
-        })?;
+        let handle = thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                runtime.block_on(worker.run(sockets));
+                let _ = end.send(());
+            })?;
         self.workers.push(handle);
         Ok(())
     }
@@ -205,7 +215,7 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, sockets: Vec<(std::net::TcpListener, Arc<Port>)>) {
-        let deadlines = Deadlines::new();
+        let deadlines = Deadlines::new(Arc::clone(&self.shared.clock));
         tokio::spawn(deadlines.clone().run());
         let upstream = Upstream::new(deadlines.clone(), Arc::clone(&self.shared.clock));
         let gateway = Gateway::new(Arc::clone(&self.shared), upstream.clone(), deadlines.clone());
@@ -269,7 +279,8 @@ fn every(period: Duration) -> tokio::time::Interval {
 
 /// Workers share a port, and so could another process unnoticed: this finds a port that is taken.
 fn bind_alone(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
-    let socket = std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    let socket =
+        std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

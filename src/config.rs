@@ -81,9 +81,18 @@ pub fn read(path: &Path, generation: u64) -> Result<Loaded, Report> {
     let raw = raw::read(document.get_ref(), &problems);
     let directory = path.parent().unwrap_or(Path::new(""));
     let policy = compile::compile(&raw, directory, generation, &problems);
-    let map_lines = raw.identity.map.iter().map(|rule| problems.line_of(&rule.span)).collect();
+    let map_lines = raw
+        .identity
+        .map
+        .iter()
+        .map(|rule| problems.line_of(&rule.span))
+        .collect();
     match policy {
-        Some(policy) if problems.is_empty() => Ok(Loaded { policy, raw, map_lines }),
+        Some(policy) if problems.is_empty() => Ok(Loaded {
+            policy,
+            raw,
+            map_lines,
+        }),
         Some(_) | None => Err(problems.into_report()),
     }
 }
@@ -92,29 +101,46 @@ pub fn read(path: &Path, generation: u64) -> Result<Loaded, Report> {
 fn syntax_problem(text: &str, error: &toml::de::Error, problems: &Problems) {
     let span = error.span().unwrap_or(0..0);
     // The line may hold a secret that was pasted in: what is right of an equals sign stays hidden where that may be.
-    let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |end| end.saturating_add(1));
+    let start = text
+        .get(..span.start)
+        .and_then(|before| before.rfind('\n'))
+        .map_or(0, |end| end.saturating_add(1));
     let rest = text.get(start..).unwrap_or("");
     let line = rest.lines().next().unwrap_or("");
-    let names_secret = ["token", "password", "secret"].iter().any(|word| line.contains(word));
+    let names_secret = ["token", "password", "secret"]
+        .iter()
+        .any(|word| line.contains(word));
     if let Some(equals) = line.find('=').filter(|_| names_secret) {
         problems.mask(&(start.saturating_add(equals).saturating_add(1)..start.saturating_add(line.len())));
     }
     let help = "mend this first: the rest of the file was not looked at; see https://toml.io for the syntax";
-    problems.add(Some(&span), format!("this is not TOML: {}", error.message()), help);
+    problems.add(
+        Some(&span),
+        format!("this is not TOML: {}", error.message()),
+        help,
+    );
 }
 
 fn text_of(path: &Path) -> Result<String, Report> {
     let help = "write the path of the gateway's configuration: --config FILE";
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST_CONFIGURATION.saturating_add(1)).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| {
+        file.take(LARGEST_CONFIGURATION.saturating_add(1))
+            .read_to_end(&mut bytes)
+    });
     if let Err(error) = read {
         let title = format!("the configuration cannot be read: {}", files::plain(&error));
         return Err(Report::unreadable(path, title, help));
     }
     if bytes.len() as u64 > LARGEST_CONFIGURATION {
-        return Err(Report::unreadable(path, "the configuration is larger than 1 MiB".to_owned(), help));
+        return Err(Report::unreadable(
+            path,
+            "the configuration is larger than 1 MiB".to_owned(),
+            help,
+        ));
     }
-    String::from_utf8(bytes).map_err(|_| Report::unreadable(path, "the configuration is not UTF-8 text".to_owned(), help))
+    String::from_utf8(bytes)
+        .map_err(|_| Report::unreadable(path, "the configuration is not UTF-8 text".to_owned(), help))
 }
 
 /// In bytes.

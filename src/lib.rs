@@ -32,9 +32,7 @@ pub mod upstream;
 pub mod users_file;
 
 // 5. The story.
-pub mod app;
-pub mod cli;
 pub mod gateway;
 
-// 6. Composition.
+// 6. Composition and the command line.
 pub mod app;

@@ -18,7 +18,9 @@ use zeroize::Zeroizing;
 
 use super::files::{Files, Secrecy};
 use super::problem::Problems;
-use super::raw::{RawAdmin, RawAuthenticate, RawConfig, RawListen, RawLivy, RawLog, RawRequests, RawTimeouts, RawTls};
+use super::raw::{
+    RawAdmin, RawAuthenticate, RawConfig, RawListen, RawLivy, RawLog, RawRequests, RawTimeouts, RawTls,
+};
 use super::reader::{Written, Wrong};
 use super::tls::{self, PairFile};
 use super::units;
@@ -45,12 +47,21 @@ impl Context<'_> {
 
     /// Records that the value of `key` cannot be used.
     fn wrong<T>(&self, key: &str, at: &Written<T>, wrong: &Wrong) {
-        self.problems.add(at.span.as_ref(), format!("`{key}`: {}", wrong.what), wrong.instead.as_str());
+        self.problems.add(
+            at.span.as_ref(),
+            format!("`{key}`: {}", wrong.what),
+            wrong.instead.as_str(),
+        );
     }
 }
 
 /// Compiles the whole file, which lies in `directory`; nothing if a problem was recorded on the way.
-pub(super) fn compile(raw: &RawConfig, directory: &Path, generation: u64, problems: &Problems) -> Option<Policy> {
+pub(super) fn compile(
+    raw: &RawConfig,
+    directory: &Path,
+    generation: u64,
+    problems: &Problems,
+) -> Option<Policy> {
     // Each part by name: a new one does not compile until it is handled here.
     let RawConfig {
         allow_plain_http,
@@ -100,13 +111,23 @@ pub(super) fn compile(raw: &RawConfig, directory: &Path, generation: u64, proble
 
 fn listeners(raw: &[RawListen], allow_plain_http: bool, context: &Context<'_>) -> Option<Vec<Listener>> {
     for (place, listen) in raw.iter().enumerate() {
-        let taken = raw.iter().take(place).any(|earlier| overlap(earlier.address.value, listen.address.value));
+        let taken = raw
+            .iter()
+            .take(place)
+            .any(|earlier| overlap(earlier.address.value, listen.address.value));
         if taken {
             let what = format!("another listener has {} already", listen.address.value);
-            context.wrong("listen.address", &listen.address, &Wrong::new(what, "write another address or port"));
+            context.wrong(
+                "listen.address",
+                &listen.address,
+                &Wrong::new(what, "write another address or port"),
+            );
         }
     }
-    let compiled: Vec<_> = raw.iter().map(|listen| listener(listen, allow_plain_http, context)).collect();
+    let compiled: Vec<_> = raw
+        .iter()
+        .map(|listen| listener(listen, allow_plain_http, context))
+        .collect();
     compiled.into_iter().collect()
 }
 
@@ -121,13 +142,19 @@ fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> O
     let is_plain_and_remote = tls.is_none() && !address.value.ip().is_loopback();
     if is_plain_and_remote && !(allow_plain_http || allowed_here.value) {
         let wrong = Wrong::new(
-            format!("plain HTTP on {} would let others read passwords and tokens on their way", address.value),
+            format!(
+                "plain HTTP on {} would let others read passwords and tokens on their way",
+                address.value
+            ),
             "write tls = { certificate_file = \"…\", key_file = \"…\" }, or allow_plain_http = true if only a proxy \
              that speaks TLS reaches this address",
         );
         context.wrong("listen.address", address, &wrong);
     } else if is_plain_and_remote {
-        context.insecure(format!("passwords and tokens reach {} in plain HTTP (allow_plain_http)", address.value));
+        context.insecure(format!(
+            "passwords and tokens reach {} in plain HTTP (allow_plain_http)",
+            address.value
+        ));
     }
     let server_tls = tls.as_ref().map(|tls| server_tls(tls, context));
     let paths: Vec<String> = base_paths.iter().map(|path| path.value.clone()).collect();
@@ -136,7 +163,9 @@ fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> O
         Err(what) => {
             let first = base_paths.first().and_then(|path| path.span.as_ref());
             let at = first.or(address.span.as_ref());
-            context.problems.add(at, format!("`listen.base_paths`: {what}"), "");
+            context
+                .problems
+                .add(at, format!("`listen.base_paths`: {what}"), "");
             None
         }
     };
@@ -156,7 +185,12 @@ fn server_tls(raw: &RawTls, context: &Context<'_>) -> Option<Arc<ServerConfig>> 
         certificate_file,
         key_file,
     } = raw;
-    let chain = read(context, "listen.tls.certificate_file", certificate_file, Secrecy::Public);
+    let chain = read(
+        context,
+        "listen.tls.certificate_file",
+        certificate_file,
+        Secrecy::Public,
+    );
     let key = read(context, "listen.tls.key_file", key_file, Secrecy::Secret);
     match tls::server(&chain?, &key?) {
         Ok(config) => Some(config),
@@ -178,19 +212,35 @@ fn admin_listener(raw: &RawAdmin, listen: &[RawListen], context: &Context<'_>) -
         token,
     } = raw;
     let secret = token.as_ref().map(|token| admin_token(token, context));
-    if listen.iter().any(|listen| overlap(listen.address.value, address.value)) {
+    if listen
+        .iter()
+        .any(|listen| overlap(listen.address.value, address.value))
+    {
         let what = format!("clients come in at {} already", address.value);
-        let wrong = Wrong::new(what, "write another address or port: what operators see is not for clients");
+        let wrong = Wrong::new(
+            what,
+            "write another address or port: what operators see is not for clients",
+        );
         context.wrong("admin.address", address, &wrong);
     }
     if !address.value.ip().is_loopback() {
         if !allow_remote.value {
             let what = format!("{} can be reached from other machines", address.value);
-            let wrong = Wrong::new(what, "write a loopback address, or allow_remote = true and a token");
+            let wrong = Wrong::new(
+                what,
+                "write a loopback address, or allow_remote = true and a token",
+            );
             context.wrong("admin.address", address, &wrong);
         } else if token.is_none() {
-            let what = format!("{} can be reached from other machines, and there is no token", address.value);
-            context.wrong("admin.address", address, &Wrong::new(what, "write token = \"file:admin.token\""));
+            let what = format!(
+                "{} can be reached from other machines, and there is no token",
+                address.value
+            );
+            context.wrong(
+                "admin.address",
+                address,
+                &Wrong::new(what, "write token = \"file:admin.token\""),
+            );
         } else {
             context.insecure(format!(
                 "the admin listener on {} can be reached from other machines (allow_remote); its token travels in plain HTTP",
@@ -221,7 +271,9 @@ fn admin_token(reference: &Written<super::files::SecretRef>, context: &Context<'
         return None;
     };
     if text.len() < SHORT_TOKEN {
-        context.insecure("the admin token is short enough to be guessed; make a new one: openssl rand -hex 32".to_owned());
+        context.insecure(
+            "the admin token is short enough to be guessed; make a new one: openssl rand -hex 32".to_owned(),
+        );
     }
     Some(SecretString::from(text.to_owned()))
 }
@@ -238,12 +290,22 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
     } = raw;
     let address = &url.value;
     if !address.is_https && !address.is_loopback() {
-        context.insecure(format!("requests reach {} in plain HTTP, statements and results included", address.text));
+        context.insecure(format!(
+            "requests reach {} in plain HTTP, statements and results included",
+            address.text
+        ));
     }
     if !address.path.is_empty()
         && let Err(what) = BasePaths::new(std::slice::from_ref(&address.path))
     {
-        context.wrong("livy.url", url, &Wrong::new(format!("its {what}"), "write the URL below which Livy answers /version"));
+        context.wrong(
+            "livy.url",
+            url,
+            &Wrong::new(
+                format!("its {what}"),
+                "write the URL below which Livy answers /version",
+            ),
+        );
     }
     match (impersonation.value, allow_shared_livy_user.value) {
         (Impersonation::Off, false) => {
@@ -263,7 +325,14 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
     let login = livy_login(authenticate, context);
     let host = HeaderValue::from_str(&address.authority).ok();
     if host.is_none() {
-        context.wrong("livy.url", url, &Wrong::new("its host cannot stand in a header", "write a host name or an address"));
+        context.wrong(
+            "livy.url",
+            url,
+            &Wrong::new(
+                "its host cannot stand in a header",
+                "write a host name or an address",
+            ),
+        );
     }
     Some(Livy {
         url: address.text.clone(),
@@ -320,7 +389,11 @@ fn livy_login(raw: &RawAuthenticate, context: &Context<'_>) -> Option<UpstreamLo
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._@-".contains(&byte);
             if !user.value.bytes().all(fits) {
                 let what = format!("{:?} is no user of Hadoop's simple authentication", user.value);
-                context.wrong("livy.authenticate.user", user, &Wrong::new(what, "write letters, digits and . _ @ -"));
+                context.wrong(
+                    "livy.authenticate.user",
+                    user,
+                    &Wrong::new(what, "write letters, digits and . _ @ -"),
+                );
                 return None;
             }
             Some(UpstreamLogin::Simple {
@@ -331,10 +404,18 @@ fn livy_login(raw: &RawAuthenticate, context: &Context<'_>) -> Option<UpstreamLo
             if user.value.contains(':') {
                 // RFC 7617 §2: the first colon ends the user.
                 let what = format!("{:?} has a colon, which ends a user name", user.value);
-                context.wrong("livy.authenticate.user", user, &Wrong::new(what, "write the name without it"));
+                context.wrong(
+                    "livy.authenticate.user",
+                    user,
+                    &Wrong::new(what, "write the name without it"),
+                );
             }
-            let password = context.files.secret("livy.authenticate.password", password.as_ref()?)?;
-            let mut pair = Zeroizing::new(Vec::with_capacity(user.value.len().saturating_add(password.len()).saturating_add(1)));
+            let password = context
+                .files
+                .secret("livy.authenticate.password", password.as_ref()?)?;
+            let mut pair = Zeroizing::new(Vec::with_capacity(
+                user.value.len().saturating_add(password.len()).saturating_add(1),
+            ));
             pair.extend_from_slice(user.value.as_bytes());
             pair.push(b':');
             pair.extend_from_slice(&password);
@@ -382,7 +463,12 @@ fn request_limits(raw: &RawRequests) -> Requests {
 }
 
 /// The content of a file that must be there; nothing where no path was written, which is a problem already.
-fn read(context: &Context<'_>, key: &str, path: &Written<PathBuf>, secrecy: Secrecy) -> Option<Zeroizing<Vec<u8>>> {
+fn read(
+    context: &Context<'_>,
+    key: &str,
+    path: &Written<PathBuf>,
+    secrecy: Secrecy,
+) -> Option<Zeroizing<Vec<u8>>> {
     path.span.as_ref()?;
     context.files.read(key, path, secrecy)
 }

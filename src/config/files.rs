@@ -94,7 +94,12 @@ impl<'a> Files<'a> {
     }
 
     /// The content of the file that `key` names; a file that cannot be read is a problem.
-    pub(super) fn read(&self, key: &str, path: &Written<PathBuf>, secrecy: Secrecy) -> Option<Zeroizing<Vec<u8>>> {
+    pub(super) fn read(
+        &self,
+        key: &str,
+        path: &Written<PathBuf>,
+        secrecy: Secrecy,
+    ) -> Option<Zeroizing<Vec<u8>>> {
         self.read_path(key, &path.value, path.span.as_ref(), secrecy)
     }
 
@@ -106,7 +111,11 @@ impl<'a> Files<'a> {
             SecretRef::Env(name) => {
                 let Some(value) = std::env::var_os(name) else {
                     let title = format!("`{key}`: the environment variable {name} is not set");
-                    self.problems.add(span, title, "set it where the gateway starts, or write \"file:PATH\"");
+                    self.problems.add(
+                        span,
+                        title,
+                        "set it where the gateway starts, or write \"file:PATH\"",
+                    );
                     return None;
                 };
                 Zeroizing::new(value.into_encoded_bytes())
@@ -115,7 +124,8 @@ impl<'a> Files<'a> {
         strip_line_end(&mut secret);
         if secret.is_empty() {
             let title = format!("`{key}`: the secret is empty");
-            self.problems.add(span, title, format!("put the secret into {}", reference.value));
+            self.problems
+                .add(span, title, format!("put the secret into {}", reference.value));
             return None;
         }
         Some(secret)
@@ -147,8 +157,14 @@ impl<'a> Files<'a> {
         if secrecy == Secrecy::Secret && !self.is_guarded(key, &full, &metadata, span) {
             return None;
         }
-        let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(READ_AT_ONCE)));
-        match file.by_ref().take(LARGEST_FILE.saturating_add(1)).read_to_end(&mut content) {
+        let mut content = Zeroizing::new(Vec::with_capacity(
+            usize::try_from(metadata.len()).unwrap_or(0).min(READ_AT_ONCE),
+        ));
+        match file
+            .by_ref()
+            .take(LARGEST_FILE.saturating_add(1))
+            .read_to_end(&mut content)
+        {
             Ok(length) if length as u64 > LARGEST_FILE => {
                 let title = format!("`{key}`: {} is larger than 64 MiB", full.display());
                 self.problems.add(span, title, "write the path of the right file");
@@ -157,7 +173,8 @@ impl<'a> Files<'a> {
             Ok(_) => Some(content),
             Err(error) => {
                 let title = format!("`{key}`: cannot read {}: {}", full.display(), plain(&error));
-                self.problems.add(span, title, "write the path of a file that the gateway may read");
+                self.problems
+                    .add(span, title, "write the path of a file that the gateway may read");
                 None
             }
         }
@@ -169,13 +186,24 @@ impl<'a> Files<'a> {
     fn is_guarded(&self, key: &str, path: &Path, metadata: &Metadata, span: Option<&Range<usize>>) -> bool {
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o002 != 0 {
-            let title = format!("`{key}`: everybody may write {} (mode {mode:04o})", path.display());
-            self.problems.add(span, title, format!("run: chmod 600 {}", path.display()));
+            let title = format!(
+                "`{key}`: everybody may write {} (mode {mode:04o})",
+                path.display()
+            );
+            self.problems
+                .add(span, title, format!("run: chmod 600 {}", path.display()));
             return false;
         }
         if mode & 0o024 != 0 {
-            let whom = if mode & 0o004 != 0 { "everybody on this machine may read" } else { "its group may write" };
-            let sentence = format!("{whom} {} (mode {mode:04o}), which {key} names; run: chmod 600 {0}", path.display());
+            let whom = if mode & 0o004 != 0 {
+                "everybody on this machine may read"
+            } else {
+                "its group may write"
+            };
+            let sentence = format!(
+                "{whom} {} (mode {mode:04o}), which {key} names; run: chmod 600 {0}",
+                path.display()
+            );
             self.insecure.borrow_mut().push(sentence);
         }
         true
@@ -199,7 +227,10 @@ pub(super) fn plain(error: &std::io::Error) -> String {
 }
 
 fn is_variable(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Editors and `echo` end a file with a line end that nobody means as part of the secret.
@@ -223,8 +254,14 @@ mod tests {
 
     #[test]
     fn a_reference_is_read_and_anything_else_is_taken_for_a_secret() {
-        assert_eq!(SecretRef::parse("file:a.key").unwrap(), SecretRef::File("a.key".into()));
-        assert_eq!(SecretRef::parse("env:LIVY_PASSWORD").unwrap(), SecretRef::Env("LIVY_PASSWORD".into()));
+        assert_eq!(
+            SecretRef::parse("file:a.key").unwrap(),
+            SecretRef::File("a.key".into())
+        );
+        assert_eq!(
+            SecretRef::parse("env:LIVY_PASSWORD").unwrap(),
+            SecretRef::Env("LIVY_PASSWORD".into())
+        );
         for literal in ["", "hunter2", "file:", "env:", "env:a b", "FILE:a", "vault:a"] {
             let wrong = SecretRef::parse(literal).unwrap_err();
             assert!(literal.is_empty() || !wrong.what.contains(literal), "{literal}");
@@ -233,7 +270,13 @@ mod tests {
 
     #[test]
     fn one_line_end_is_no_part_of_a_secret() {
-        for (written, meant) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a ", "a "), ("\n", "")] {
+        for (written, meant) in [
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("a ", "a "),
+            ("\n", ""),
+        ] {
             let mut secret = written.as_bytes().to_vec();
             strip_line_end(&mut secret);
             assert_eq!(secret, meant.as_bytes());

@@ -49,12 +49,29 @@ pub const TABLES: &[&Keys] = &[
 
 pub(super) const TOP: Keys = Keys {
     table: "",
-    known: &["allow_plain_http", "listen", "admin", "livy", "basic", "jwt", "identity", "limits", "requests", "log"],
+    known: &[
+        "allow_plain_http",
+        "listen",
+        "admin",
+        "livy",
+        "basic",
+        "jwt",
+        "identity",
+        "limits",
+        "requests",
+        "log",
+    ],
     later: &["state", "roles", "quota", "cluster", "ldap", "kerberos"],
 };
 pub(super) const LISTEN: Keys = Keys {
     table: "listen",
-    known: &["address", "base_paths", "tls", "allow_plain_http", "max_connections"],
+    known: &[
+        "address",
+        "base_paths",
+        "tls",
+        "allow_plain_http",
+        "max_connections",
+    ],
     later: &["client_ca_file", "trusted_proxies", "proxy_protocol"],
 };
 pub(super) const LISTEN_TLS: Keys = Keys {
@@ -69,7 +86,15 @@ pub(super) const ADMIN: Keys = Keys {
 };
 pub(super) const LIVY: Keys = Keys {
     table: "livy",
-    known: &["url", "ca_file", "impersonate", "impersonation", "allow_shared_livy_user", "authenticate", "timeouts"],
+    known: &[
+        "url",
+        "ca_file",
+        "impersonate",
+        "impersonation",
+        "allow_shared_livy_user",
+        "authenticate",
+        "timeouts",
+    ],
     later: &[],
 };
 pub(super) const AUTHENTICATE: Keys = Keys {
@@ -126,7 +151,14 @@ pub(super) const DELEGATE: Keys = Keys {
 pub(super) const LIMITS: Keys = Keys {
     table: "limits",
     known: &["per_address", "failed_logins"],
-    later: &["create", "statement", "read", "upload", "concurrent_requests", "for"],
+    later: &[
+        "create",
+        "statement",
+        "read",
+        "upload",
+        "concurrent_requests",
+        "for",
+    ],
 };
 pub(super) const PER_ADDRESS: Keys = Keys {
     table: "limits.per_address",

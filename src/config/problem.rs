@@ -65,7 +65,13 @@ impl Problems {
     }
 
     /// Records a problem of another file that the configuration names.
-    pub(super) fn add_in(&self, path: &Path, line: Option<usize>, title: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn add_in(
+        &self,
+        path: &Path,
+        line: Option<usize>,
+        title: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         let path = path.display().to_string();
         self.push(Location::OtherFile { path, line }, title.into(), help.into());
     }
@@ -102,7 +108,11 @@ impl Problems {
     }
 
     fn push(&self, location: Location, title: String, help: String) {
-        self.found.borrow_mut().push(Problem { location, title, help });
+        self.found.borrow_mut().push(Problem {
+            location,
+            title,
+            help,
+        });
     }
 }
 
@@ -133,7 +143,11 @@ impl Report {
 
     /// The text for a person, with color if `colored`.
     pub fn render(&self, colored: bool) -> String {
-        let renderer = if colored { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if colored {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let mut out = String::new();
         for problem in &self.problems {
             out.push_str(&renderer.render(&[self.group(problem)]));

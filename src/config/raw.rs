@@ -75,8 +75,13 @@ pub(super) struct RawLivy {
 #[derive(Debug)]
 pub(super) enum RawAuthenticate {
     None,
-    Basic { user: Written<String>, password: Option<Written<SecretRef>> },
-    Simple { user: Written<String> },
+    Basic {
+        user: Written<String>,
+        password: Option<Written<SecretRef>>,
+    },
+    Simple {
+        user: Written<String>,
+    },
 }
 
 /// `livy.timeouts`
@@ -172,14 +177,23 @@ pub(super) struct RawLog {
 pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
     let top = Reader::open(document, 0..0, &keys::TOP, problems);
     if !top.has("listen") {
-        problems.add(None, "`listen.address` is missing", "write a table [listen] with address = \"127.0.0.1:8443\"");
+        problems.add(
+            None,
+            "`listen.address` is missing",
+            "write a table [listen] with address = \"127.0.0.1:8443\"",
+        );
     }
     if !top.has("livy") {
-        problems.add(None, "`livy.url` is missing", "write a table [livy] with url = \"http://127.0.0.1:8998\"");
+        problems.add(
+            None,
+            "`livy.url` is missing",
+            "write a table [livy] with url = \"http://127.0.0.1:8998\"",
+        );
     }
     let nothing = DeTable::new();
     let section = |key, keys| {
-        top.table(key, keys).unwrap_or_else(|| Reader::open(&nothing, 0..0, keys, problems))
+        top.table(key, keys)
+            .unwrap_or_else(|| Reader::open(&nothing, 0..0, keys, problems))
     };
     RawConfig {
         allow_plain_http: top.flag("allow_plain_http", false),
@@ -187,7 +201,11 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
         admin: admin(&section("admin", &keys::ADMIN)),
         livy: livy(&section("livy", &keys::LIVY), problems, top.has("livy")),
         basic: top.table("basic", &keys::BASIC).map(|table| basic(&table)),
-        jwt: top.tables("jwt", &keys::JWT).iter().map(|table| jwt(table, problems)).collect(),
+        jwt: top
+            .tables("jwt", &keys::JWT)
+            .iter()
+            .map(|table| jwt(table, problems))
+            .collect(),
         identity: identity(&section("identity", &keys::IDENTITY)),
         limits: limits(&section("limits", &keys::LIMITS)),
         requests: requests(&section("requests", &keys::REQUESTS)),
@@ -258,14 +276,26 @@ fn authenticate(table: &Reader<'_>) -> RawAuthenticate {
         Basic,
         Simple,
     }
-    let kinds = [("none", Kind::None), ("basic", Kind::Basic), ("simple", Kind::Simple)];
-    let kind = table.required("kind", "\"none\", \"basic\" or \"simple\"", Kind::None, |text| choice(text, &kinds));
+    let kinds = [
+        ("none", Kind::None),
+        ("basic", Kind::Basic),
+        ("simple", Kind::Simple),
+    ];
+    let kind = table.required("kind", "\"none\", \"basic\" or \"simple\"", Kind::None, |text| {
+        choice(text, &kinds)
+    });
     let user = || table.required("user", "\"gw\"", String::new(), not_empty);
     // Read whatever the kind, so that a literal secret is noticed everywhere.
     let password = table.secret("password");
     let stray = |key: &str, kind: &str| {
         if table.has(key) {
-            table.wrong(key, &Wrong::new(format!("kind = \"{kind}\" has no {key}"), "remove it, or write the right kind"));
+            table.wrong(
+                key,
+                &Wrong::new(
+                    format!("kind = \"{kind}\" has no {key}"),
+                    "remove it, or write the right kind",
+                ),
+            );
         }
     };
     match kind.value {
@@ -278,7 +308,10 @@ fn authenticate(table: &Reader<'_>) -> RawAuthenticate {
         }
         Kind::Basic => {
             table.demand("password", "\"file:livy.password\"");
-            RawAuthenticate::Basic { user: user(), password }
+            RawAuthenticate::Basic {
+                user: user(),
+                password,
+            }
         }
         Kind::Simple => {
             stray("password", "simple");
@@ -289,7 +322,11 @@ fn authenticate(table: &Reader<'_>) -> RawAuthenticate {
 
 fn timeout(table: &Reader<'_>, key: &str, default: Duration, longest: Duration) -> Written<Duration> {
     table.parsed_or(key, default, |text| {
-        let example = format!("write a time from 100ms to {}, such as \"{}\"", units::show_duration(longest), units::show_duration(default));
+        let example = format!(
+            "write a time from 100ms to {}, such as \"{}\"",
+            units::show_duration(longest),
+            units::show_duration(default)
+        );
         let time = units::duration(text).map_err(|what| Wrong::new(what, example.as_str()))?;
         if time < SHORTEST_TIMEOUT || time > longest {
             return Err(Wrong::new(format!("{text:?} is out of range"), example));
@@ -325,12 +362,23 @@ fn jwt(table: &Reader<'_>, problems: &Problems) -> RawJwt {
     }
     let algorithms = table.list("algorithms", "[\"RS256\"]", |text| Ok(text.to_owned()));
     if table.is_empty_list("algorithms") {
-        table.wrong("algorithms", &Wrong::new("no algorithm means no token is ever good", "write those that the issuer signs with, such as [\"RS256\"]"));
+        table.wrong(
+            "algorithms",
+            &Wrong::new(
+                "no algorithm means no token is ever good",
+                "write those that the issuer signs with, such as [\"RS256\"]",
+            ),
+        );
     }
     RawJwt {
         span: table.span().clone(),
         name: table.required("name", "\"corp\"", String::new(), issuer_name),
-        issuer: table.required("issuer", "\"https://login.example.org/\"", String::new(), not_empty),
+        issuer: table.required(
+            "issuer",
+            "\"https://login.example.org/\"",
+            String::new(),
+            not_empty,
+        ),
         audience: audience.unwrap_or_default(),
         algorithms: algorithms.unwrap_or_default(),
         keys,
@@ -342,7 +390,10 @@ fn jwt(table: &Reader<'_>, problems: &Problems) -> RawJwt {
             let example = "write a time of at most 1m, such as \"30s\"";
             let leeway = units::duration(text).map_err(|what| Wrong::new(what, example))?;
             if leeway > LONGEST_LEEWAY {
-                return Err(Wrong::new(format!("{text:?} would accept tokens long after their end"), example));
+                return Err(Wrong::new(
+                    format!("{text:?} would accept tokens long after their end"),
+                    example,
+                ));
             }
             Ok(leeway)
         }),
@@ -356,7 +407,11 @@ fn jwt_keys(table: &Reader<'_>, problems: &Problems) -> Option<RawKeys> {
     let secret = table.secret("secret");
     let written = keys::JWT_KEYS.known.iter().filter(|key| table.has(key)).count();
     if written > 1 {
-        problems.add(Some(table.span()), "`jwt.keys` names more than one source of keys", choices);
+        problems.add(
+            Some(table.span()),
+            "`jwt.keys` names more than one source of keys",
+            choices,
+        );
         return None;
     }
     // `discovery` alone is refused by its name already.
@@ -367,17 +422,27 @@ fn jwt_keys(table: &Reader<'_>, problems: &Problems) -> Option<RawKeys> {
         let is_guarded = url.value.is_https || url.value.is_loopback();
         if !is_guarded {
             let what = "keys that arrive in plain text can be replaced on their way";
-            table.wrong("url", &Wrong::new(what, "write an https:// URL; http:// is for loopback only"));
+            table.wrong(
+                "url",
+                &Wrong::new(what, "write an https:// URL; http:// is for loopback only"),
+            );
         }
     }
-    url.map(RawKeys::Url).or(file.map(RawKeys::File)).or(secret.map(RawKeys::Secret))
+    url.map(RawKeys::Url)
+        .or(file.map(RawKeys::File))
+        .or(secret.map(RawKeys::Secret))
 }
 
 fn identity(table: &Reader<'_>) -> RawIdentity {
     let text = |text: &str| Ok(text.to_owned());
     let map = |table: &Reader<'_>| RawMap {
         span: table.span().clone(),
-        from: table.required("from", "\"basic\", \"jwt:NAME\" or \"any\"", String::new(), not_empty),
+        from: table.required(
+            "from",
+            "\"basic\", \"jwt:NAME\" or \"any\"",
+            String::new(),
+            not_empty,
+        ),
         subject: table.parsed("subject", not_empty),
         livy_user: table.required("livy_user", "\"${subject}\"", String::new(), not_empty),
     };
@@ -385,11 +450,23 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
         table.demand("for", "[\"user:carol\"]");
         let for_ = table.list("for", "[\"user:carol\"]", text);
         if table.is_empty_list("for") {
-            table.wrong("for", &Wrong::new("an empty list lets the service act for nobody", "write whom it may act for, such as [\"user:carol\"], or remove the table"));
+            table.wrong(
+                "for",
+                &Wrong::new(
+                    "an empty list lets the service act for nobody",
+                    "write whom it may act for, such as [\"user:carol\"], or remove the table",
+                ),
+            );
         }
         let from_addresses = table.list("from_addresses", "[\"10.1.0.0/16\"]", text);
         if table.is_empty_list("from_addresses") {
-            table.wrong("from_addresses", &Wrong::new("an empty list lets the service in from nowhere", "write its addresses, or remove the key to allow every address"));
+            table.wrong(
+                "from_addresses",
+                &Wrong::new(
+                    "an empty list lets the service in from nowhere",
+                    "write its addresses, or remove the key to allow every address",
+                ),
+            );
         }
         RawDelegate {
             span: table.span().clone(),
@@ -399,9 +476,15 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
         }
     };
     RawIdentity {
-        also_reserved: table.list("also_reserved", "[\"etl-root\"]", not_empty).unwrap_or_default(),
+        also_reserved: table
+            .list("also_reserved", "[\"etl-root\"]", not_empty)
+            .unwrap_or_default(),
         map: table.tables("map", &keys::MAP).iter().map(map).collect(),
-        delegate: table.tables("delegate", &keys::DELEGATE).iter().map(delegate).collect(),
+        delegate: table
+            .tables("delegate", &keys::DELEGATE)
+            .iter()
+            .map(delegate)
+            .collect(),
     }
 }
 
@@ -411,14 +494,22 @@ fn limits(table: &Reader<'_>) -> RawLimits {
     let failed = table.table("failed_logins", &keys::FAILED_LOGINS);
     let rate = |table: Option<&Reader<'_>>, key: &str, default: Rate| {
         let parse = |text: &str| text.parse().map_err(|problem: String| Wrong::new(problem, ""));
-        table.map_or(Written::default_of(default), |table| table.parsed_or(key, default, parse))
+        table.map_or(Written::default_of(default), |table| {
+            table.parsed_or(key, default, parse)
+        })
     };
     let burst = default.per_address.burst().get();
     RawLimits {
         rate: rate(per_address.as_ref(), "rate", default.per_address),
-        burst: per_address.as_ref().map_or(Written::default_of(burst), |table| table.count("burst", burst)),
+        burst: per_address
+            .as_ref()
+            .map_or(Written::default_of(burst), |table| table.count("burst", burst)),
         failed_per_address: rate(failed.as_ref(), "per_address", default.failed_per_address),
-        failed_per_account: rate(failed.as_ref(), "per_address_and_account", default.failed_per_address_and_account),
+        failed_per_account: rate(
+            failed.as_ref(),
+            "per_address_and_account",
+            default.failed_per_address_and_account,
+        ),
     }
 }
 
@@ -426,13 +517,19 @@ fn requests(table: &Reader<'_>) -> RawRequests {
     RawRequests {
         max_body: size(table, "max_body", DEFAULT_MAX_BODY, LARGEST_BODY),
         max_upload: size(table, "max_upload", DEFAULT_MAX_UPLOAD, LARGEST_UPLOAD),
-        extra_fields: table.list("extra_fields", "[\"ttl\"]", field_name).unwrap_or_default(),
+        extra_fields: table
+            .list("extra_fields", "[\"ttl\"]", field_name)
+            .unwrap_or_default(),
     }
 }
 
 fn size(table: &Reader<'_>, key: &str, default: u64, largest: u64) -> Written<u64> {
     table.parsed_or(key, default, |text| {
-        let example = format!("write a size from 1 KiB to {}, such as \"{}\"", units::show_size(largest), units::show_size(default));
+        let example = format!(
+            "write a size from 1 KiB to {}, such as \"{}\"",
+            units::show_size(largest),
+            units::show_size(default)
+        );
         let size = units::size(text).map_err(|what| Wrong::new(what, example.as_str()))?;
         if size < SMALLEST_SIZE || size > largest {
             return Err(Wrong::new(format!("{text:?} is out of range"), example));
@@ -449,7 +546,13 @@ fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
     let words = || choices.iter().map(|(word, _)| *word);
     let instead = match nearest(text, words()) {
         Some(near) => format!("did you mean {near:?}?"),
-        None => format!("write one of {}", words().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "write one of {}",
+            words()
+                .map(|word| format!("{word:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
     };
     Err(Wrong::new(format!("{text:?} is not possible here"), instead))
 }
@@ -468,7 +571,10 @@ fn path(text: &str) -> Result<PathBuf, Wrong> {
         return Err(Wrong::new("the path is empty", "write the path of a file"));
     }
     if text.starts_with("file:") || text.starts_with("env:") {
-        return Err(Wrong::new(format!("{text:?} is a reference to a secret, not a path"), "write the path alone, without \"file:\""));
+        return Err(Wrong::new(
+            format!("{text:?} is a reference to a secret, not a path"),
+            "write the path alone, without \"file:\"",
+        ));
     }
     Ok(PathBuf::from(text))
 }
@@ -478,7 +584,10 @@ fn not_empty(text: &str) -> Result<String, Wrong> {
         return Err(Wrong::new("the text is empty", "write at least one character"));
     }
     if text.chars().any(char::is_control) {
-        return Err(Wrong::new("the text has a control character", "write printable characters only"));
+        return Err(Wrong::new(
+            "the text has a control character",
+            "write printable characters only",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -487,7 +596,10 @@ fn not_empty(text: &str) -> Result<String, Wrong> {
 fn realm(text: &str) -> Result<String, Wrong> {
     let fits = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && byte != b'"' && byte != b'\\';
     if text.is_empty() || !text.bytes().all(fits) {
-        return Err(Wrong::new(format!("{text:?} cannot stand in a header"), "write printable ASCII without quotes and backslashes, such as \"livy\""));
+        return Err(Wrong::new(
+            format!("{text:?} cannot stand in a header"),
+            "write printable ASCII without quotes and backslashes, such as \"livy\"",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -496,14 +608,20 @@ fn realm(text: &str) -> Result<String, Wrong> {
 fn issuer_name(text: &str) -> Result<String, Wrong> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
     if text.is_empty() || text.len() > 32 || !text.bytes().all(fits) {
-        return Err(Wrong::new(format!("{text:?} cannot name an issuer"), "write up to 32 of a-z, 0-9, - and _, such as \"corp\""));
+        return Err(Wrong::new(
+            format!("{text:?} cannot name an issuer"),
+            "write up to 32 of a-z, 0-9, - and _, such as \"corp\"",
+        ));
     }
     Ok(text.to_owned())
 }
 
 fn claim_path(text: &str) -> Result<String, Wrong> {
     if text.split('.').any(str::is_empty) {
-        return Err(Wrong::new(format!("{text:?} names no claim"), "write a claim's name, or a.b.c for one inside others"));
+        return Err(Wrong::new(
+            format!("{text:?} names no claim"),
+            "write a claim's name, or a.b.c for one inside others",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -511,11 +629,17 @@ fn claim_path(text: &str) -> Result<String, Wrong> {
 fn field_name(text: &str) -> Result<String, Wrong> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if text.is_empty() || !text.bytes().all(fits) {
-        return Err(Wrong::new(format!("{text:?} is no key of a creation"), "write the key's bare name, such as \"ttl\""));
+        return Err(Wrong::new(
+            format!("{text:?} is no key of a creation"),
+            "write the key's bare name, such as \"ttl\"",
+        ));
     }
     // Who a session runs as is decided by the gateway alone; that key it always knows.
     if text.eq_ignore_ascii_case("proxyUser") || text.eq_ignore_ascii_case("doAs") {
-        return Err(Wrong::new(format!("{text:?} says for whom Livy acts, which the gateway alone decides"), "remove it"));
+        return Err(Wrong::new(
+            format!("{text:?} says for whom Livy acts, which the gateway alone decides"),
+            "remove it",
+        ));
     }
     Ok(text.to_owned())
 }

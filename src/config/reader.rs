@@ -73,7 +73,12 @@ impl<'a> Reader<'a> {
         for key in table.keys() {
             refuse_stranger(key, keys, problems);
         }
-        Self { table, span, keys, problems }
+        Self {
+            table,
+            span,
+            keys,
+            problems,
+        }
     }
 
     /// Where the table was written.
@@ -87,7 +92,11 @@ impl<'a> Reader<'a> {
     }
 
     /// An optional string, read by `parse`.
-    pub(super) fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<Written<T>> {
+    pub(super) fn parsed<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<Written<T>> {
         let (value, span) = self.value(key)?;
         let text = self.string(key, value, &span)?;
         let value = self.accepted(key, &span, parse(text))?;
@@ -120,7 +129,8 @@ impl<'a> Reader<'a> {
     pub(super) fn demand(&self, key: &str, example: &str) {
         if !self.has(key) {
             let title = format!("`{}` is missing", self.keys.path_of(key));
-            self.problems.add(Some(&self.span), title, format!("write {key} = {example}"));
+            self.problems
+                .add(Some(&self.span), title, format!("write {key} = {example}"));
         }
     }
 
@@ -150,7 +160,12 @@ impl<'a> Reader<'a> {
         match number {
             Some(number) => Written::at(number, &span),
             None => {
-                self.wrong_type(key, value, &span, &format!("a whole number from 1 on, such as {default}"));
+                self.wrong_type(
+                    key,
+                    value,
+                    &span,
+                    &format!("a whole number from 1 on, such as {default}"),
+                );
                 Written::at(default, &span)
             }
         }
@@ -188,7 +203,10 @@ impl<'a> Reader<'a> {
         let read = |(name, item): (&Spanned<_>, &'a Spanned<DeValue<'a>>)| {
             let text = self.string(key, item.get_ref(), &item.span())?;
             let name: &std::borrow::Cow<'_, str> = name.get_ref();
-            Some((name.clone().into_owned(), Written::at(text.to_owned(), &item.span())))
+            Some((
+                name.clone().into_owned(),
+                Written::at(text.to_owned(), &item.span()),
+            ))
         };
         table.iter().filter_map(read).collect()
     }
@@ -212,7 +230,12 @@ impl<'a> Reader<'a> {
             return self.table(key, keys).into_iter().collect();
         };
         if items.is_empty() {
-            self.wrong_type(key, value, &span, &format!("at least one [[{}]] table", self.keys.path_of(key)));
+            self.wrong_type(
+                key,
+                value,
+                &span,
+                &format!("at least one [[{}]] table", self.keys.path_of(key)),
+            );
         }
         let open = |item: &'a Spanned<DeValue<'a>>| match item.get_ref().as_table() {
             Some(table) => Some(Self::open(table, item.span(), keys, self.problems)),
@@ -240,7 +263,10 @@ impl<'a> Reader<'a> {
         let (value, span) = self.value(key)?;
         if value.as_str().is_some_and(HttpUrl::has_user_info) {
             self.problems.mask(&span);
-            self.wrong(key, &Wrong::new("the URL has a user name or password in it", without));
+            self.wrong(
+                key,
+                &Wrong::new("the URL has a user name or password in it", without),
+            );
             return None;
         }
         self.parsed(key, HttpUrl::parse)
@@ -259,7 +285,9 @@ impl<'a> Reader<'a> {
 
     /// Records that `key` has a value that it cannot have.
     pub(super) fn wrong(&self, key: &str, wrong: &Wrong) {
-        let span = self.value(key).map_or_else(|| self.span.clone(), |(_, span)| span);
+        let span = self
+            .value(key)
+            .map_or_else(|| self.span.clone(), |(_, span)| span);
         let title = format!("`{}`: {}", self.keys.path_of(key), wrong.what);
         self.problems.add(Some(&span), title, wrong.instead.as_str());
     }
@@ -291,7 +319,11 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong_type(&self, key: &str, value: &DeValue<'_>, span: &Range<usize>, instead: &str) {
-        let title = format!("`{}` cannot be a value of type {}", self.keys.path_of(key), value.type_str());
+        let title = format!(
+            "`{}` cannot be a value of type {}",
+            self.keys.path_of(key),
+            value.type_str()
+        );
         self.problems.add(Some(span), title, format!("write {instead}"));
     }
 }
@@ -309,7 +341,11 @@ fn refuse_stranger(key: &Spanned<std::borrow::Cow<'_, str>>, keys: &'static Keys
         return;
     }
     let title = format!("`{path}` is no key of this file");
-    let place = if keys.table.is_empty() { "the top of the file".to_owned() } else { format!("[{}]", keys.table) };
+    let place = if keys.table.is_empty() {
+        "the top of the file".to_owned()
+    } else {
+        format!("[{}]", keys.table)
+    };
     let help = if let Some(near) = nearest(name, keys.known.iter().copied()) {
         format!("did you mean `{near}`?")
     } else if let Some(home) = home_of(name) {
@@ -322,6 +358,8 @@ fn refuse_stranger(key: &Spanned<std::borrow::Cow<'_, str>>, keys: &'static Keys
 
 /// The table that has this key.
 fn home_of(name: &str) -> Option<&'static str> {
-    let home = TABLES.iter().find(|keys| !keys.table.is_empty() && keys.known.contains(&name))?;
+    let home = TABLES
+        .iter()
+        .find(|keys| !keys.table.is_empty() && keys.known.contains(&name))?;
     Some(home.table)
 }

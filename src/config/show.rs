@@ -6,7 +6,10 @@ use std::fmt::{Display, Write};
 
 use toml::Value;
 
-use super::raw::{RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen, RawLivy, RawMap};
+use super::raw::{
+    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen, RawLivy,
+    RawMap,
+};
 use super::reader::Written;
 use super::units::{show_duration, show_size};
 use crate::policy::{Impersonation, LogFormat, Policy};
@@ -84,11 +87,23 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     page.text("rate", &limits.rate, limits.rate.value);
     page.line("burst", &limits.burst, limits.burst.value);
     page.header("[limits.failed_logins]");
-    page.text("per_address", &limits.failed_per_address, limits.failed_per_address.value);
-    page.text("per_address_and_account", &limits.failed_per_account, limits.failed_per_account.value);
+    page.text(
+        "per_address",
+        &limits.failed_per_address,
+        limits.failed_per_address.value,
+    );
+    page.text(
+        "per_address_and_account",
+        &limits.failed_per_account,
+        limits.failed_per_account.value,
+    );
     page.header("[requests]");
     page.text("max_body", &requests.max_body, show_size(requests.max_body.value));
-    page.text("max_upload", &requests.max_upload, show_size(requests.max_upload.value));
+    page.text(
+        "max_upload",
+        &requests.max_upload,
+        show_size(requests.max_upload.value),
+    );
     page.list("extra_fields", &requests.extra_fields);
     page.header("[log]");
     page.text("format", &log.format, log_format(log.format.value));
@@ -110,7 +125,11 @@ fn show_listen(page: &mut Page, raw: &RawListen) {
     page.line("max_connections", max_connections, max_connections.value);
     if let Some(tls) = tls {
         page.header("[listen.tls]");
-        page.text("certificate_file", &tls.certificate_file, tls.certificate_file.value.display());
+        page.text(
+            "certificate_file",
+            &tls.certificate_file,
+            tls.certificate_file.value.display(),
+        );
         page.text("key_file", &tls.key_file, tls.key_file.value.display());
     }
 }
@@ -129,8 +148,16 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
     page.text("url", url, &url.value.text);
     page.optional("ca_file", ca_file.as_ref(), |path| path.display().to_string());
     page.text("impersonate", impersonate, impersonate_word(impersonate.value));
-    page.text("impersonation", impersonation, impersonation_word(impersonation.value));
-    page.line("allow_shared_livy_user", allow_shared_livy_user, allow_shared_livy_user.value);
+    page.text(
+        "impersonation",
+        impersonation,
+        impersonation_word(impersonation.value),
+    );
+    page.line(
+        "allow_shared_livy_user",
+        allow_shared_livy_user,
+        allow_shared_livy_user.value,
+    );
     page.header("[livy.authenticate]");
     match authenticate {
         RawAuthenticate::None => page.0.push_str("kind = \"none\"\n"),
@@ -236,9 +263,18 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
     for listen in &raw.listen {
         let scheme = if listen.tls.is_some() { "https" } else { "http" };
         let paths: Vec<_> = listen.base_paths.iter().map(|path| path.value.as_str()).collect();
-        let _ = writeln!(out, "clients    {scheme}://{} at {}", listen.address.value, paths.join(", "));
+        let _ = writeln!(
+            out,
+            "clients    {scheme}://{} at {}",
+            listen.address.value,
+            paths.join(", ")
+        );
     }
-    let token = if policy.admin.token.is_some() { "with a token" } else { "without a token" };
+    let token = if policy.admin.token.is_some() {
+        "with a token"
+    } else {
+        "without a token"
+    };
     let _ = writeln!(out, "operators  http://{}/metrics, {token}", policy.admin.address);
     let login = match &raw.livy.authenticate {
         RawAuthenticate::None => "without a login".to_owned(),
@@ -261,14 +297,28 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
     }
     for jwt in &raw.jwt {
         let algorithms: Vec<_> = jwt.algorithms.iter().map(|name| name.value.as_str()).collect();
-        let password = if jwt.as_basic_password.value { ", also as Basic password" } else { "" };
-        let _ = writeln!(out, "login      jwt:{} from {}, {}{password}", jwt.name.value, jwt.issuer.value, algorithms.join(" "));
+        let password = if jwt.as_basic_password.value {
+            ", also as Basic password"
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            out,
+            "login      jwt:{} from {}, {}{password}",
+            jwt.name.value,
+            jwt.issuer.value,
+            algorithms.join(" ")
+        );
     }
     let mapped = match raw.identity.map.len() {
         0 => "each login is the Livy user of the same name".to_owned(),
         rules => counted(rules, "rule"),
     };
-    let _ = writeln!(out, "identity   {mapped}; {}", counted(raw.identity.delegate.len(), "delegate"));
+    let _ = writeln!(
+        out,
+        "identity   {mapped}; {}",
+        counted(raw.identity.delegate.len(), "delegate")
+    );
     let _ = writeln!(
         out,
         "limits     {} per address, {} wrong passwords; bodies {}, uploads {}",

@@ -66,7 +66,12 @@ pub(super) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, Wrong> {
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(VERSIONS)
-        .map_err(|error| Wrong::new(format!("TLS is not available: {error}"), "report this as a defect"))?;
+        .map_err(|error| {
+            Wrong::new(
+                format!("TLS is not available: {error}"),
+                "report this as a defect",
+            )
+        })?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
     Ok(Arc::new(config))
@@ -78,7 +83,8 @@ pub(super) fn holds_private_key(pem: &[u8]) -> bool {
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
-    let instead = "write a file with certificates in PEM: -----BEGIN CERTIFICATE-----, the server's own first";
+    let instead =
+        "write a file with certificates in PEM: -----BEGIN CERTIFICATE-----, the server's own first";
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
@@ -118,16 +124,34 @@ fn is_encrypted_key(pem: &[u8]) -> bool {
 }
 
 fn unusable_pair(error: &rustls::Error) -> (PairFile, Wrong) {
-    if matches!(error, rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) {
+    if matches!(
+        error,
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)
+    ) {
         let what = "the private key does not belong to the certificate";
-        return (PairFile::Key, Wrong::new(what, "write the key that the certificate was made for; the first certificate in certificate_file must be the server's own"));
+        return (
+            PairFile::Key,
+            Wrong::new(
+                what,
+                "write the key that the certificate was made for; the first certificate in certificate_file must be the server's own",
+            ),
+        );
     }
     if matches!(error, rustls::Error::InvalidCertificate(_)) {
         let what = format!("the first certificate cannot be used: {error}");
-        return (PairFile::Certificate, Wrong::new(what, "have the authority make a new one"));
+        return (
+            PairFile::Certificate,
+            Wrong::new(what, "have the authority make a new one"),
+        );
     }
     let what = format!("the private key cannot be used: {error}");
-    (PairFile::Key, Wrong::new(what, "write an RSA key of at least 2048 bits, an ECDSA key on P-256 or P-384, or an Ed25519 key"))
+    (
+        PairFile::Key,
+        Wrong::new(
+            what,
+            "write an RSA key of at least 2048 bits, an ECDSA key on P-256 or P-384, or an Ed25519 key",
+        ),
+    )
 }
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];

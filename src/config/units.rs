@@ -56,12 +56,17 @@ fn whole(number: &str) -> Result<u64, String> {
 
 fn scale(unit: &str, units: &[(&str, u64)], known: &str) -> Result<u64, String> {
     let found = units.iter().find(|(name, _)| *name == unit);
-    found.map(|(_, factor)| *factor).ok_or_else(|| format!("{unit:?} is no unit here; there are {known}"))
+    found
+        .map(|(_, factor)| *factor)
+        .ok_or_else(|| format!("{unit:?} is no unit here; there are {known}"))
 }
 
 /// The first unit that divides `amount`, of a list with the largest first.
 fn largest(amount: u64, units: &'static [(&'static str, u64)]) -> Option<(&'static str, u64)> {
-    units.iter().find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor)).copied()
+    units
+        .iter()
+        .find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor))
+        .copied()
 }
 
 fn too_large(text: &str) -> String {
@@ -69,7 +74,13 @@ fn too_large(text: &str) -> String {
 }
 
 /// In milliseconds, largest first.
-const DURATIONS: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const DURATIONS: &[(&str, u64)] = &[
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
 /// In bytes; the binary ones come first, largest first.
 const SIZES: &[(&str, u64)] = &[
     ("GiB", 1 << 30),
@@ -88,7 +99,13 @@ mod tests {
 
     #[test]
     fn durations_are_read_and_written_back_alike() {
-        for (text, millis) in [("500ms", 500), ("30s", 30_000), ("10m", 600_000), ("12h", 43_200_000), ("1d", 86_400_000)] {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("10m", 600_000),
+            ("12h", 43_200_000),
+            ("1d", 86_400_000),
+        ] {
             let read = duration(text).unwrap();
             assert_eq!(read, Duration::from_millis(millis), "{text}");
             assert_eq!(show_duration(read), text);
@@ -99,7 +116,12 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written_back_alike() {
-        for (text, bytes) in [("1 B", 1), ("512 KiB", 512 << 10), ("16 MiB", 16 << 20), ("2 GiB", 2 << 30)] {
+        for (text, bytes) in [
+            ("1 B", 1),
+            ("512 KiB", 512 << 10),
+            ("16 MiB", 16 << 20),
+            ("2 GiB", 2 << 30),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
             assert_eq!(show_size(bytes), text);
         }
@@ -109,7 +131,17 @@ mod tests {
 
     #[test]
     fn what_has_no_unit_or_a_strange_one_is_refused() {
-        for text in ["", "30", "s", "-1s", "1.5s", "3 weeks", "30S", "99999999999999999999s", "18446744073709551615d"] {
+        for text in [
+            "",
+            "30",
+            "s",
+            "-1s",
+            "1.5s",
+            "3 weeks",
+            "30S",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
         for text in ["16", "16 mib", "16 M", "-1 B", "18446744073709551615 GiB"] {

@@ -48,17 +48,39 @@ impl HttpUrl {
                 "write scheme, host, port and path only",
             ));
         }
-        let uri: Uri = text.parse().map_err(|_| Wrong::new(format!("{text:?} is no URL"), "write scheme, host, port and path only"))?;
-        let host = uri.host().unwrap_or("").trim_start_matches('[').trim_end_matches(']');
+        let uri: Uri = text.parse().map_err(|_| {
+            Wrong::new(
+                format!("{text:?} is no URL"),
+                "write scheme, host, port and path only",
+            )
+        })?;
+        let host = uri
+            .host()
+            .unwrap_or("")
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         if host.is_empty() {
-            return Err(Wrong::new(format!("{text:?} names no host"), "write scheme, host, port and path"));
+            return Err(Wrong::new(
+                format!("{text:?} names no host"),
+                "write scheme, host, port and path",
+            ));
         }
         let port = uri.port_u16();
-        if uri.port().is_none() && uri.authority().is_some_and(|authority| !authority.as_str().ends_with([']']) && authority.as_str().ends_with(':')) {
-            return Err(Wrong::new(format!("{text:?} has a colon without a port"), "write the port, or drop the colon"));
+        if uri.port().is_none()
+            && uri.authority().is_some_and(|authority| {
+                !authority.as_str().ends_with([']']) && authority.as_str().ends_with(':')
+            })
+        {
+            return Err(Wrong::new(
+                format!("{text:?} has a colon without a port"),
+                "write the port, or drop the colon",
+            ));
         }
         if port == Some(0) {
-            return Err(Wrong::new("port 0 cannot be connected to", "write the port that the server listens on"));
+            return Err(Wrong::new(
+                "port 0 cannot be connected to",
+                "write the port that the server listens on",
+            ));
         }
         Ok(Self {
             text: text.to_owned(),
@@ -93,7 +115,10 @@ mod tests {
         let url = HttpUrl::parse("https://livy.internal:8998/gateway/livy/").unwrap();
         assert!(url.is_https && !url.is_loopback());
         assert_eq!((url.host.as_str(), url.port), ("livy.internal", 8998));
-        assert_eq!((url.authority.as_str(), url.path.as_str()), ("livy.internal:8998", "/gateway/livy"));
+        assert_eq!(
+            (url.authority.as_str(), url.path.as_str()),
+            ("livy.internal:8998", "/gateway/livy")
+        );
     }
 
     #[test]
@@ -112,8 +137,20 @@ mod tests {
     #[test]
     fn what_is_no_plain_url_is_refused() {
         for text in [
-            "", "livy", "livy:8998", "ftp://livy", "HTTP://livy", "http://", "http:///x", "http://livy?x=1", "http://livy/#x",
-            "http://li vy", "http://livy:99999", "http://livy:0", "http://livy:", "unix:///run/livy",
+            "",
+            "livy",
+            "livy:8998",
+            "ftp://livy",
+            "HTTP://livy",
+            "http://",
+            "http:///x",
+            "http://livy?x=1",
+            "http://livy/#x",
+            "http://li vy",
+            "http://livy:99999",
+            "http://livy:0",
+            "http://livy:",
+            "unix:///run/livy",
         ] {
             assert!(HttpUrl::parse(text).is_err(), "{text}");
         }

@@ -11,7 +11,9 @@ use rustls::ClientConfig;
 
 use super::super::files::Secrecy;
 use super::super::problem::nearest;
-use super::super::raw::{RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLimits, RawMap};
+use super::super::raw::{
+    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLimits, RawMap,
+};
 use super::super::reader::{Written, Wrong};
 use super::super::tls;
 use super::{Context, read};
@@ -23,13 +25,20 @@ use crate::limits::LoginLimits;
 pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<'_>) -> Option<Authn> {
     if basic.is_none() && jwt.is_empty() {
         let title = "nobody could log in: there is neither [basic] nor [[jwt]]";
-        context.problems.add(None, title, "write a table [basic] with users_file = \"users.htpasswd\"");
+        context.problems.add(
+            None,
+            title,
+            "write a table [basic] with users_file = \"users.htpasswd\"",
+        );
     }
     refuse_twins(jwt, context);
     let users = basic.map(|basic| users(basic, context));
     let issuers: Vec<_> = jwt.iter().map(|jwt| issuer(jwt, context)).collect();
     let issuers: Option<Vec<_>> = issuers.into_iter().collect();
-    let realm = basic.map_or_else(|| super::super::raw::DEFAULT_REALM.to_owned(), |basic| basic.realm.value.clone());
+    let realm = basic.map_or_else(
+        || super::super::raw::DEFAULT_REALM.to_owned(),
+        |basic| basic.realm.value.clone(),
+    );
     let users = match users {
         Some(read) => Some(read?),
         None => None,
@@ -47,10 +56,20 @@ fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
     let RawBasic { users_file, realm: _ } = basic;
     let content = read(context, "basic.users_file", users_file, Secrecy::Secret)?;
     let path = context.files.resolve(&users_file.value);
-    let add = format!("add a user, with: livy-gateway users add --file {} NAME", path.display());
+    let add = format!(
+        "add a user, with: livy-gateway users add --file {} NAME",
+        path.display()
+    );
     let Ok(text) = std::str::from_utf8(&content) else {
         let what = format!("{} is not UTF-8 text", path.display());
-        context.wrong("basic.users_file", users_file, &Wrong::new(what, "write the path of a users file: name:hash[:group,group] on each line"));
+        context.wrong(
+            "basic.users_file",
+            users_file,
+            &Wrong::new(
+                what,
+                "write the path of a users file: name:hash[:group,group] on each line",
+            ),
+        );
         return None;
     };
     match Users::parse(text) {
@@ -62,7 +81,9 @@ fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
         Ok(users) => Some(users),
         Err(found) => {
             for problem in found {
-                context.problems.add_in(&path, Some(problem.line), problem.message, "");
+                context
+                    .problems
+                    .add_in(&path, Some(problem.line), problem.message, "");
             }
             None
         }
@@ -79,7 +100,11 @@ fn refuse_twins(jwt: &[RawJwt], context: &Context<'_>) {
             }
             if is_twin(&earlier.issuer, &entry.issuer) {
                 let what = format!("another entry has the issuer {:?} already", entry.issuer.value);
-                context.wrong("jwt.issuer", &entry.issuer, &Wrong::new(what, "write one entry with the audiences of both"));
+                context.wrong(
+                    "jwt.issuer",
+                    &entry.issuer,
+                    &Wrong::new(what, "write one entry with the audiences of both"),
+                );
             }
         }
     }
@@ -107,7 +132,8 @@ fn issuer(raw: &RawJwt, context: &Context<'_>) -> Option<Arc<Issuer>> {
     let pinned: Vec<_> = algorithms.iter().map(|name| algorithm(name, context)).collect();
     let pinned: Option<Vec<_>> = pinned.into_iter().collect();
     // What is missing or wrong was said; the issuer would only say it again.
-    let is_complete = name.span.is_some() && issuer.span.is_some() && !audience.is_empty() && !algorithms.is_empty();
+    let is_complete =
+        name.span.is_some() && issuer.span.is_some() && !audience.is_empty() && !algorithms.is_empty();
     let settings = IssuerSettings {
         name: name.value.clone(),
         issuer: issuer.value.clone(),
@@ -123,14 +149,18 @@ fn issuer(raw: &RawJwt, context: &Context<'_>) -> Option<Arc<Issuer>> {
     match Issuer::new(settings) {
         Ok(issuer) => Some(Arc::new(issuer)),
         Err(what) => {
-            context.problems.add(Some(span), format!("`jwt` {:?}: {what}", name.value), "");
+            context
+                .problems
+                .add(Some(span), format!("`jwt` {:?}: {what}", name.value), "");
             None
         }
     }
 }
 
 fn claims(raw: &[(String, Written<String>)]) -> BTreeMap<String, String> {
-    raw.iter().map(|(claim, wanted)| (claim.clone(), wanted.value.clone())).collect()
+    raw.iter()
+        .map(|(claim, wanted)| (claim.clone(), wanted.value.clone()))
+        .collect()
 }
 
 fn algorithm(name: &Written<String>, context: &Context<'_>) -> Option<Algorithm> {
@@ -149,7 +179,10 @@ fn algorithm(name: &Written<String>, context: &Context<'_>) -> Option<Algorithm>
 fn key_source(raw: &RawKeys, context: &Context<'_>) -> Option<KeySource> {
     match raw {
         RawKeys::Url(url) => Some(KeySource::Url(url.value.text.clone())),
-        RawKeys::Secret(reference) => context.files.secret("jwt.keys.secret", reference).map(KeySource::Secret),
+        RawKeys::Secret(reference) => context
+            .files
+            .secret("jwt.keys.secret", reference)
+            .map(KeySource::Secret),
         RawKeys::File(path) => {
             let mut content = read(context, "jwt.keys.file", path, Secrecy::Public)?;
             if tls::holds_private_key(&content) {
@@ -162,7 +195,11 @@ fn key_source(raw: &RawKeys, context: &Context<'_>) -> Option<KeySource> {
             }
             let is_json = content.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
             let content = std::mem::take(&mut *content);
-            Some(if is_json { KeySource::Jwks(content) } else { KeySource::Public(content) })
+            Some(if is_json {
+                KeySource::Jwks(content)
+            } else {
+                KeySource::Public(content)
+            })
         }
     }
 }
@@ -200,24 +237,34 @@ pub(super) fn identities(
     } = identity;
     let sources = raw.jwt.len().saturating_add(usize::from(raw.basic.is_some()));
     if sources > 1 && map.is_empty() {
-        let title = format!("there are {sources} sources of identities and no [[identity.map]]: two of them may know different people by one name");
+        let title = format!(
+            "there are {sources} sources of identities and no [[identity.map]]: two of them may know different people by one name"
+        );
         let help = "write [[identity.map]] tables that say whose names count, such as from = \"basic\" with livy_user = \"${subject}\"";
         context.problems.add(None, title, help);
     }
     let rules: Vec<_> = map.iter().map(|rule| map_rule(rule, raw, context)).collect();
-    let delegates: Vec<_> = delegate.iter().map(|rule| delegate_rule(rule, raw, context)).collect();
+    let delegates: Vec<_> = delegate
+        .iter()
+        .map(|rule| delegate_rule(rule, raw, context))
+        .collect();
     let rules: Option<Vec<_>> = rules.into_iter().collect();
     let delegates: Option<Vec<_>> = delegates.into_iter().collect();
     let mut reserved: Vec<String> = also_reserved.iter().map(|name| name.value.clone()).collect();
     match &raw.livy.authenticate {
         // Livy trusts its gateway's own account: nobody may become that.
-        RawAuthenticate::Basic { user, password: _ } | RawAuthenticate::Simple { user } => reserved.push(user.value.clone()),
+        RawAuthenticate::Basic { user, password: _ } | RawAuthenticate::Simple { user } => {
+            reserved.push(user.value.clone())
+        }
         RawAuthenticate::None => {}
     }
     match Identities::new(rules?, reserved, delegates?) {
         Ok(identities) => {
             let users = authn.and_then(|authn| authn.users.as_ref());
-            let groups = users.into_iter().flat_map(Users::iter).map(|user| (user.name(), user.groups()));
+            let groups = users
+                .into_iter()
+                .flat_map(Users::iter)
+                .map(|user| (user.name(), user.groups()));
             Some(identities.with_users(groups))
         }
         Err(what) => {
@@ -239,7 +286,9 @@ fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<M
     let filter = match from.value.parse::<SourceFilter>() {
         Ok(filter) => filter,
         Err(what) => {
-            context.problems.add(from.span.as_ref(), format!("`identity.map.from`: {what}"), "");
+            context
+                .problems
+                .add(from.span.as_ref(), format!("`identity.map.from`: {what}"), "");
             return None;
         }
     };
@@ -256,7 +305,9 @@ fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<M
     match MapRule::new(filter, subject, &livy_user.value) {
         Ok(rule) => Some(rule),
         Err(what) => {
-            context.problems.add(Some(span), format!("`identity.map`: {what}"), "");
+            context
+                .problems
+                .add(Some(span), format!("`identity.map`: {what}"), "");
             None
         }
     }
@@ -269,7 +320,10 @@ fn delegate_rule(raw: &RawDelegate, config: &RawConfig, context: &Context<'_>) -
         for_,
         from_addresses,
     } = raw;
-    let networks: Vec<_> = from_addresses.iter().map(|address| network(address, context)).collect();
+    let networks: Vec<_> = from_addresses
+        .iter()
+        .map(|address| network(address, context))
+        .collect();
     let networks: Option<Vec<_>> = networks.into_iter().collect();
     service.span.as_ref()?;
     if for_.is_empty() {
@@ -279,7 +333,9 @@ fn delegate_rule(raw: &RawDelegate, config: &RawConfig, context: &Context<'_>) -
     let rule = match DelegateRule::new(&service.value, &targets, &networks?) {
         Ok(rule) => rule,
         Err(what) => {
-            context.problems.add(Some(span), format!("`identity.delegate`: {what}"), "");
+            context
+                .problems
+                .add(Some(span), format!("`identity.delegate`: {what}"), "");
             return None;
         }
     };
@@ -290,8 +346,16 @@ fn delegate_rule(raw: &RawDelegate, config: &RawConfig, context: &Context<'_>) -
         && let Some(group) = rule.groups().next()
     {
         let what = format!("the members of {group:?} are not known without a users file");
-        let wrong = Wrong::new(what, "write user:NAME for each, or the users with their groups into basic.users_file");
-        wrong_at(context, "identity.delegate.for", for_.first().and_then(|target| target.span.as_ref()), &wrong);
+        let wrong = Wrong::new(
+            what,
+            "write user:NAME for each, or the users with their groups into basic.users_file",
+        );
+        wrong_at(
+            context,
+            "identity.delegate.for",
+            for_.first().and_then(|target| target.span.as_ref()),
+            &wrong,
+        );
     }
     Some(rule)
 }
@@ -307,7 +371,10 @@ fn source_of(service: &str) -> &str {
 /// Whether a rule's source is configured at all; one that is not would never match, which nobody means.
 fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
     let basic = config.basic.as_ref().map(|_| "basic".to_owned());
-    let known: Vec<String> = basic.into_iter().chain(config.jwt.iter().map(|jwt| format!("jwt:{}", jwt.name.value))).collect();
+    let known: Vec<String> = basic
+        .into_iter()
+        .chain(config.jwt.iter().map(|jwt| format!("jwt:{}", jwt.name.value)))
+        .collect();
     if known.iter().any(|known| known == source) {
         return Ok(());
     }
@@ -315,7 +382,10 @@ fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("there is {}", known.join(", ")),
     };
-    Err(Wrong::new(format!("no login is configured as {source:?}"), instead))
+    Err(Wrong::new(
+        format!("no login is configured as {source:?}"),
+        instead,
+    ))
 }
 
 fn network(address: &Written<String>, context: &Context<'_>) -> Option<IpNet> {
@@ -326,9 +396,16 @@ fn network(address: &Written<String>, context: &Context<'_>) -> Option<IpNet> {
         Some(network) if network.addr() == network.network() => return Some(network),
         Some(network) => Wrong::new(
             format!("{text:?} is an address inside a network"),
-            format!("write {:?} for the network, or {:?} for the address", network.trunc().to_string(), network.addr().to_string()),
+            format!(
+                "write {:?} for the network, or {:?} for the address",
+                network.trunc().to_string(),
+                network.addr().to_string()
+            ),
         ),
-        None => Wrong::new(format!("{text:?} is no network"), "write an address or a network, such as \"10.1.0.0/16\""),
+        None => Wrong::new(
+            format!("{text:?} is no network"),
+            "write an address or a network, such as \"10.1.0.0/16\"",
+        ),
     };
     context.wrong("identity.delegate.from_addresses", address, &wrong);
     None
@@ -351,5 +428,7 @@ pub(super) fn limits(raw: &RawLimits) -> LoginLimits {
 }
 
 fn wrong_at(context: &Context<'_>, key: &str, span: Option<&Range<usize>>, wrong: &Wrong) {
-    context.problems.add(span, format!("`{key}`: {}", wrong.what), wrong.instead.as_str());
+    context
+        .problems
+        .add(span, format!("`{key}`: {}", wrong.what), wrong.instead.as_str());
 }
