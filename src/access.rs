@@ -18,7 +18,11 @@ pub struct Grant {
 
 /// Grants the operation.
 pub fn authorize(principal: Arc<Principal>, acting: Acting, operation: Operation) -> Grant {
-    Grant { principal, acting, operation }
+    Grant {
+        principal,
+        acting,
+        operation,
+    }
 }
 
 impl Grant {

@@ -20,9 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use crate::deadlines::Deadlines;
 use crate::login::Logins;
-use crate::policy::{LivePolicy, Policy};
+use crate::policy::Policy;
 use crate::rewrite::{self, OwnCall};
 use crate::telemetry::metrics::{self, LoginFigures};
 use crate::upstream::{Reuse, Upstream};
@@ -53,7 +52,9 @@ pub fn login_figures(logins: &Logins) -> LoginFigures {
 pub async fn serve<O: Overview>(socket: TcpListener, overview: Arc<O>, upstream: Upstream) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -89,13 +90,21 @@ async fn answer<O: Overview>(
     let policy = overview.policy();
     if !is_allowed(&policy, request.headers()) {
         warn!(%peer, path = request.uri().path(), "a request to the admin listener without its token");
-        let mut response = text(StatusCode::UNAUTHORIZED, "the admin listener wants its token as 'Authorization: Bearer'\n");
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"admin\""));
+        let mut response = text(
+            StatusCode::UNAUTHORIZED,
+            "the admin listener wants its token as 'Authorization: Bearer'\n",
+        );
+        response.headers_mut().insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"admin\""),
+        );
         return response;
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "the admin listener only reads\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match (request.uri().path(), request.uri().query()) {
@@ -106,35 +115,57 @@ async fn answer<O: Overview>(
         ("/metrics", _) => {
             metrics::logins(overview.logins());
             let mut response = text(StatusCode::OK, metrics::render());
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+            response.headers_mut().insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("text/plain; version=0.0.4"),
+            );
             response
         }
-        _ => text(StatusCode::NOT_FOUND, "there is /live, /ready, /ready?livy and /metrics\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there is /live, /ready, /ready?livy and /metrics\n",
+        ),
     }
 }
 
 /// Asked apart from `/ready`: a balancer that took every replica out would show its own page for Livy's fault.
 async fn livy(policy: &Policy, upstream: &Upstream) -> Response<Full<Bytes>> {
     let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &OwnCall::Version) else {
-        return text(StatusCode::INTERNAL_SERVER_ERROR, "the request for Livy could not be written\n");
+        return text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request for Livy could not be written\n",
+        );
     };
     match upstream.send(&policy.livy, outbound, None, Reuse::Never).await {
         Ok(reply) if reply.status().is_success() => text(StatusCode::OK, "Livy answers\n"),
-        Ok(reply) => text(StatusCode::SERVICE_UNAVAILABLE, format!("Livy answers {}\n", reply.status().as_u16())),
-        Err(failure) => text(StatusCode::SERVICE_UNAVAILABLE, format!("Livy does not answer: {failure:?}\n")),
+        Ok(reply) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("Livy answers {}\n", reply.status().as_u16()),
+        ),
+        Err(failure) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("Livy does not answer: {failure:?}\n"),
+        ),
     }
 }
 
 fn is_allowed(policy: &Policy, headers: &HeaderMap) -> bool {
-    let Some(token) = &policy.admin.token else { return true };
-    let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let Some(token) = &policy.admin.token else {
+        return true;
+    };
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     given.is_some_and(|given| verify_slices_are_equal(given, token.expose_secret().as_bytes()).is_ok())
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 

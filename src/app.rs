@@ -1,9 +1,293 @@
-//! The composition root: the only place that picks implementations.
+//! The composition root: the only place that picks implementations, starts threads and ends the process in order.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-/// Runs the gateway that the file describes, until it is told to stop.
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::admin::{self, Overview};
+use crate::clock::{Clock, SystemClock};
+use crate::config;
+use crate::deadlines::Deadlines;
+use crate::gateway::{Gateway, Shared};
+use crate::listener::{self, Context, Port};
+use crate::login::Logins;
+use crate::policy::{LivePolicy, Policy};
+use crate::reload::Reloader;
+use crate::telemetry::metrics::LoginFigures;
+use crate::telemetry::{logging, metrics};
+use crate::upstream::Upstream;
+
+/// Runs the gateway until SIGTERM or SIGINT.
 pub fn serve(config: &Path) -> anyhow::Result<()> {
-    crate::config::load(config, 0)?;
-    anyhow::bail!("serving is not put together yet")
+    let policy = config::load(config, 1).map_err(|report| anyhow::anyhow!("{report}"))?;
+    logging::start(policy.log.format).context("the log could not be started")?;
+    metrics::install().context("the metrics could not be started")?;
+    for notice in policy.insecure.iter().chain(&policy.warnings) {
+        warn!("{notice}");
+    }
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let app = App::start(policy, Arc::new(SystemClock::new()), workers)?;
+    let runtime = runtime()?;
+    runtime.block_on(app.operate(config))?;
+    app.end(DRAIN_TIME);
+    // The last log lines are with their own thread.
+    thread::sleep(Duration::from_millis(50));
+    Ok(())
 }
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    shared: Arc<Shared>,
+    policy: Arc<LivePolicy>,
+    addresses: Vec<SocketAddr>,
+    admin: std::net::TcpListener,
+    draining: watch::Sender<bool>,
+    open: Arc<AtomicUsize>,
+    workers: Vec<JoinHandle<()>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl App {
+    /// Binds the listeners and starts `workers` threads that answer on them. The operators' side starts with
+    /// [`App::operate`].
+    pub fn start(policy: Policy, clock: Arc<dyn Clock>, workers: usize) -> anyhow::Result<Self> {
+        let admin = bind_alone(policy.admin.address)?;
+        let ports = policy
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, settings)| {
+                let address = bind_alone(settings.address)?.local_addr()?;
+                Ok(Arc::new(Port::new(index, address, settings.max_connections)))
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let logins = Logins::new(Arc::clone(&clock), policy.limits, workers)
+            .context("the hashing threads could not be started")?;
+        let policy = Arc::new(LivePolicy::new(policy));
+        let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock));
+        let (draining, _) = watch::channel(false);
+        let (end, ended) = mpsc::channel();
+        let mut app = Self {
+            shared,
+            policy,
+            addresses: ports.iter().map(|port| port.address()).collect(),
+            admin,
+            draining,
+            open: Arc::default(),
+            workers: Vec::new(),
+            ended,
+        };
+        for number in 0..workers {
+            app.start_worker(number, &ports, end.clone())?;
+        }
+        Ok(app)
+    }
+
+    /// Where the gateway listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the operators' listener is.
+    pub fn admin_address(&self) -> io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Arc<LivePolicy> {
+        &self.policy
+    }
+
+    /// Serves operators, reloads, keeps house; returns when the process is told to end.
+    pub async fn operate(&self, config: &Path) -> anyhow::Result<()> {
+        let mut end = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        let [terminate, interrupt] = &mut end;
+        tokio::select! {
+            served = self.serve_operators(config) => served,
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+        }
+    }
+
+    async fn serve_operators(&self, config: &Path) -> anyhow::Result<()> {
+        let deadlines = Deadlines::new(Arc::clone(&self.shared.clock));
+        tokio::spawn(deadlines.clone().run());
+        let upstream = Upstream::new(deadlines, Arc::clone(&self.shared.clock));
+        let socket = TcpListener::from_std(self.admin.try_clone()?)?;
+        let overview = Arc::new(View {
+            shared: Arc::clone(&self.shared),
+            draining: self.draining.subscribe(),
+        });
+        tokio::spawn(admin::serve(socket, overview, upstream));
+        info!(version = env!("CARGO_PKG_VERSION"), addresses = ?self.addresses, admin = ?self.admin_address()?, "ready");
+        let mut reloader = Reloader::new(config, Arc::clone(&self.policy), Arc::clone(&self.shared.clock));
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut look = every(LOOK);
+        let mut upkeep = every(UPKEEP);
+        let mut sweep = every(SWEEP);
+        loop {
+            tokio::select! {
+                _ = hang_up.recv() => {
+                    info!("SIGHUP: the configuration is loaded again");
+                    reloader.reload(&self.shared.logins);
+                }
+                _ = look.tick() => reloader.look(&self.shared.logins),
+                _ = upkeep.tick() => metrics::upkeep(),
+                _ = sweep.tick() => self.shared.logins.sweep(),
+            }
+        }
+    }
+
+    /// Takes no more connections, lets requests end for at most `patience`, and returns when the workers have ended
+    /// or the time is over.
+    pub fn end(self, patience: Duration) {
+        info!(connections = self.open.load(Ordering::Relaxed), "ending");
+        self.draining.send_replace(true);
+        let deadline = self.shared.clock.monotonic() + patience;
+        for _ in &self.workers {
+            let left = deadline.saturating_sub(self.shared.clock.monotonic());
+            if self.ended.recv_timeout(left).is_err() {
+                warn!(
+                    connections = self.open.load(Ordering::Relaxed),
+                    operations = self.shared.detached.load(Ordering::SeqCst),
+                    "not everything ended in time"
+                );
+                return;
+            }
+        }
+        info!("ended");
+    }
+
+    fn start_worker(
+        &mut self,
+        number: usize,
+        ports: &[Arc<Port>],
+        end: mpsc::Sender<()>,
+    ) -> anyhow::Result<()> {
+        let sockets = ports
+            .iter()
+            .map(|port| Ok((listener::bind(port.address())?, Arc::clone(port))))
+            .collect::<io::Result<Vec<_>>>()
+            .context("a listening socket could not be opened")?;
+        let worker = Worker {
+            shared: Arc::clone(&self.shared),
+            policy: Arc::clone(&self.policy),
+            draining: self.draining.subscribe(),
+            open: Arc::clone(&self.open),
+        };
+        let runtime = runtime()?;
+        let handle = thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                runtime.block_on(worker.run(sockets));
+                let _ = end.send(());
+            })?;
+        self.workers.push(handle);
+        Ok(())
+    }
+}
+
+/// One thread that answers requests, with connections to Livy of its own.
+struct Worker {
+    shared: Arc<Shared>,
+    policy: Arc<LivePolicy>,
+    draining: watch::Receiver<bool>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    async fn run(mut self, sockets: Vec<(std::net::TcpListener, Arc<Port>)>) {
+        let deadlines = Deadlines::new(Arc::clone(&self.shared.clock));
+        tokio::spawn(deadlines.clone().run());
+        let upstream = Upstream::new(deadlines.clone(), Arc::clone(&self.shared.clock));
+        let gateway = Gateway::new(Arc::clone(&self.shared), upstream.clone(), deadlines.clone());
+        for (socket, port) in sockets {
+            let context = Context {
+                deadlines: deadlines.clone(),
+                policy: Arc::clone(&self.policy),
+                draining: self.draining.clone(),
+                open: Arc::clone(&self.open),
+            };
+            match TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    tokio::spawn(listener::accept(socket, port, gateway.clone(), context));
+                }
+                Err(error) => warn!(%error, "a listening socket cannot be used"),
+            }
+        }
+        let mut sweep = every(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = self.draining.wait_for(|draining| *draining) => break,
+                _ = sweep.tick() => upstream.sweep(),
+            }
+        }
+        let mut look = every(Duration::from_millis(20));
+        while self.open.load(Ordering::Relaxed) > 0 || self.shared.detached.load(Ordering::SeqCst) > 0 {
+            look.tick().await;
+        }
+    }
+}
+
+/// What operators may look at.
+struct View {
+    shared: Arc<Shared>,
+    draining: watch::Receiver<bool>,
+}
+
+impl Overview for View {
+    fn policy(&self) -> Arc<Policy> {
+        self.shared.policy.current()
+    }
+
+    fn logins(&self) -> LoginFigures {
+        admin::login_figures(&self.shared.logins)
+    }
+
+    fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Workers share a port, and so could another process unnoticed: this finds a port that is taken.
+fn bind_alone(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let socket =
+        std::net::TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// How long requests may take to end when the process is told to.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// How often files are compared.
+const LOOK: Duration = Duration::from_secs(2);
+const UPKEEP: Duration = Duration::from_secs(5);
+const SWEEP: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
 //! Coarse deadlines: one standing tick a worker instead of one timer a request.
 //!
 //! A tokio timer armed for each request costs up to two system calls, since an earlier deadline wakes the driver.
-//! Here a deadline is a number that one task per worker compares every [`TICK`]; nothing is ever late by more than
-//! a tick and a half, which is fine for limits of seconds.
+//! Here a deadline is a number that one task per worker compares with the clock every [`TICK`]; none is late by more
+//! than two ticks, which is fine for limits of seconds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,15 +14,19 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use pin_project_lite::pin_project;
 
+use crate::clock::Clock;
+
 /// How often deadlines are compared.
 pub const TICK: Duration = Duration::from_millis(100);
 
 /// The deadlines of one worker. Clones share them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Deadlines(Arc<Wheel>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Wheel {
+    clock: Arc<dyn Clock>,
+    /// The clock's monotonic time in milliseconds, as of the last tick.
     now: AtomicU64,
     // Locked for nanoseconds, by one thread but for the end of the process.
     slots: Mutex<Slots>,
@@ -43,14 +47,20 @@ struct Slot {
 const NEVER: u64 = u64::MAX;
 
 impl Deadlines {
-    /// An empty set, at tick zero.
-    pub fn new() -> Self {
-        Self::default()
+    /// An empty set.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let now = AtomicU64::new(millis(clock.monotonic()));
+        Self(Arc::new(Wheel {
+            clock,
+            now,
+            slots: Mutex::default(),
+        }))
     }
 
-    /// Lets one [`TICK`] pass and wakes whoever is due.
+    /// Looks at the clock and wakes whoever is due.
     pub fn tick(&self) {
-        let now = self.0.now.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = millis(self.0.clock.monotonic());
+        self.0.now.store(now, Ordering::Relaxed);
         let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in slots.taken.iter().flatten() {
             if slot.due.load(Ordering::Relaxed) <= now {
@@ -167,6 +177,10 @@ impl Drop for Deadline {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
+}
+
 /// The time was over first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Elapsed;
@@ -199,22 +213,36 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::clock::ManualClock;
+
+    fn manual() -> (Arc<ManualClock>, Deadlines) {
+        let clock = Arc::new(ManualClock::at(Duration::ZERO));
+        (Arc::clone(&clock), Deadlines::new(clock))
+    }
+
+    fn pass(time: Duration, clock: &ManualClock, deadlines: &Deadlines) {
+        clock.advance(time);
+        deadlines.tick();
+    }
 
     #[test]
-    fn a_deadline_passes_only_with_its_ticks() {
-        let deadlines = Deadlines::new();
-        let mut limited = Box::pin(deadlines.limit(2 * TICK, std::future::pending::<()>()));
-        for _ in 0..2 {
-            assert_eq!((&mut limited).now_or_never(), None);
-            deadlines.tick();
-        }
-        deadlines.tick();
+    fn a_deadline_passes_when_the_clock_is_past_it_and_no_sooner() {
+        let (clock, deadlines) = manual();
+        let second = Duration::from_secs(1);
+        let mut limited = Box::pin(deadlines.limit(second, std::future::pending::<()>()));
+        pass(second, &clock, &deadlines);
+        assert_eq!(
+            (&mut limited).now_or_never(),
+            None,
+            "the last look at the clock may have been a tick ago"
+        );
+        pass(TICK, &clock, &deadlines);
         assert_eq!(limited.now_or_never(), Some(Err(Elapsed)));
     }
 
     #[test]
     fn a_future_that_is_ready_beats_its_deadline() {
-        let deadlines = Deadlines::new();
+        let (_, deadlines) = manual();
         assert_eq!(
             deadlines.limit(Duration::ZERO, async { 7 }).now_or_never(),
             Some(Ok(7))
@@ -223,22 +251,22 @@ mod tests {
 
     #[test]
     fn a_moved_deadline_counts_from_the_move_and_a_cleared_one_never_passes() {
-        let deadlines = Deadlines::new();
-        let deadline = deadlines.after(TICK);
-        deadlines.tick();
-        deadline.set(TICK);
-        deadlines.tick();
+        let (clock, deadlines) = manual();
+        let deadline = deadlines.after(3 * TICK);
+        pass(3 * TICK, &clock, &deadlines);
+        deadline.set(3 * TICK);
+        pass(3 * TICK, &clock, &deadlines);
         assert!(!deadline.is_over());
-        deadlines.tick();
+        pass(TICK, &clock, &deadlines);
         assert!(deadline.is_over());
         deadline.clear();
-        deadlines.tick();
+        pass(100 * TICK, &clock, &deadlines);
         assert!(!deadline.is_over());
     }
 
     #[test]
     fn places_are_used_again() {
-        let deadlines = Deadlines::new();
+        let (_, deadlines) = manual();
         for _ in 0..100 {
             drop(deadlines.after(TICK));
         }

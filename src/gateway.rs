@@ -6,8 +6,8 @@ mod body;
 mod browser;
 mod impersonation;
 mod pipeline;
-mod report;
 mod reply;
+mod report;
 mod upload;
 
 use std::sync::Arc;
@@ -72,7 +72,11 @@ pub struct Gateway {
 impl Gateway {
     /// For one worker: `upstream` and `deadlines` are its own.
     pub fn new(shared: Arc<Shared>, upstream: Upstream, deadlines: Deadlines) -> Self {
-        Self { shared, upstream, deadlines }
+        Self {
+            shared,
+            upstream,
+            deadlines,
+        }
     }
 
     fn render(policy: &Policy, denial: &Denial, request_id: &HeaderValue) -> Response<AnswerBody> {

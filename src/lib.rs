@@ -21,15 +21,19 @@ pub mod config;
 pub mod policy;
 
 // 4. Adapters: everything that touches the world.
+pub mod admin;
 pub mod deadlines;
 pub mod jwks;
 pub mod listener;
 pub mod login;
+pub mod reload;
 pub mod telemetry;
 pub mod upstream;
 pub mod users_file;
 
 // 5. The story.
+pub mod gateway;
+
+// 6. Composition and the command line.
 pub mod app;
 pub mod cli;
-pub mod gateway;

@@ -41,7 +41,11 @@ pub trait Handler: Clone + Send + Sync + 'static {
     type Body: http_body::Body<Data = bytes::Bytes, Error: std::error::Error + Send + Sync> + Send + 'static;
 
     /// Answers one well-framed request.
-    fn handle(&self, peer: Peer, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn handle(
+        &self,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
 
     /// Says why a request was refused that never became one.
     fn refuse(&self, peer: Peer, denial: Denial) -> Response<Self::Body>;
@@ -58,7 +62,11 @@ pub struct Port {
 impl Port {
     /// Describes the policy's listener number `index`; `address` may have port 0 until [`bind`] chose one.
     pub fn new(index: usize, address: SocketAddr, max_connections: usize) -> Self {
-        Self { index, address, places: Semaphore::new(max_connections) }
+        Self {
+            index,
+            address,
+            places: Semaphore::new(max_connections),
+        }
     }
 
     /// Where it listens.
@@ -102,7 +110,10 @@ pub async fn accept<H: Handler>(socket: TcpListener, port: Arc<Port>, handler: H
         };
         match accepted {
             Ok((stream, address)) => {
-                let peer = Peer { address, listener: port.index };
+                let peer = Peer {
+                    address,
+                    listener: port.index,
+                };
                 let handler = handler.clone();
                 let context = context.clone();
                 let port = Arc::clone(&port);
@@ -136,7 +147,10 @@ async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: C
         return;
     }
     let policy = context.policy.current();
-    let tls = policy.listeners.get(peer.listener).and_then(|listener| listener.tls.clone());
+    let tls = policy
+        .listeners
+        .get(peer.listener)
+        .and_then(|listener| listener.tls.clone());
     drop(policy);
     match tls {
         None => connection::drive(stream, peer, handler, &context).await,

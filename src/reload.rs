@@ -36,7 +36,14 @@ impl Reloader {
         let settled = digest(path, &current.files);
         let fetchers = fetch_keys(&current, &clock);
         metrics::config_loaded(clock.wall(), current.insecure.len());
-        Self { path: path.to_owned(), policy, clock, settled, seen: settled, fetchers }
+        Self {
+            path: path.to_owned(),
+            policy,
+            clock,
+            settled,
+            seen: settled,
+            fetchers,
+        }
     }
 
     /// Looks at the files; loads them if they changed and have come to rest.
@@ -63,7 +70,9 @@ impl Reloader {
             Ok(new) => match unchangeable(&old, &new) {
                 Some(key) => {
                     metrics::config_refused();
-                    error!("the configuration is refused, the old one stays: {key} cannot change while running; restart");
+                    error!(
+                        "the configuration is refused, the old one stays: {key} cannot change while running; restart"
+                    );
                 }
                 None => self.put_in_force(new, logins),
             },
@@ -85,9 +94,20 @@ impl Reloader {
 
 /// What needs new sockets or a new log needs a new process.
 fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
-    let addresses = |policy: &Policy| policy.listeners.iter().map(|listener| listener.address).collect::<Vec<_>>();
-    let connections =
-        |policy: &Policy| policy.listeners.iter().map(|listener| listener.max_connections).collect::<Vec<_>>();
+    let addresses = |policy: &Policy| {
+        policy
+            .listeners
+            .iter()
+            .map(|listener| listener.address)
+            .collect::<Vec<_>>()
+    };
+    let connections = |policy: &Policy| {
+        policy
+            .listeners
+            .iter()
+            .map(|listener| listener.max_connections)
+            .collect::<Vec<_>>()
+    };
     if addresses(old) != addresses(new) {
         Some("listen.address")
     } else if connections(old) != connections(new) {
@@ -102,9 +122,13 @@ fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
 }
 
 fn fetch_keys(policy: &Policy, clock: &Arc<dyn Clock>) -> Vec<JwksFetcher> {
-    let Some(tls) = &policy.jwks_tls else { return Vec::new() };
+    let Some(tls) = &policy.jwks_tls else {
+        return Vec::new();
+    };
     let issuers = policy.authn.issuers.iter();
-    issuers.filter_map(|issuer| JwksFetcher::spawn(Arc::clone(issuer), Arc::clone(tls), Arc::clone(clock))).collect()
+    issuers
+        .filter_map(|issuer| JwksFetcher::spawn(Arc::clone(issuer), Arc::clone(tls), Arc::clone(clock)))
+        .collect()
 }
 
 /// Of the content of all files; a file that cannot be read counts as such.

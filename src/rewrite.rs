@@ -164,7 +164,14 @@ pub fn own_call(endpoint: &Endpoint, call: &OwnCall) -> Result<Outbound, Denial>
     };
     let mut target = Target::new(endpoint, &operation);
     target.login(&endpoint.login);
-    compose(endpoint, operation.method(), &operation, target.0, Payload::Empty, None)
+    compose(
+        endpoint,
+        operation.method(),
+        &operation,
+        target.0,
+        Payload::Empty,
+        None,
+    )
 }
 
 fn compose(
@@ -185,7 +192,12 @@ fn compose(
     // Every byte of it was written here, from parts of small alphabets; a failure is a defect.
     *head.uri_mut() = Uri::from_maybe_shared(Bytes::from(target)).map_err(|_| Denial::Internal)?;
     write_headers(head.headers_mut(), endpoint, &payload, trail);
-    Ok(Outbound { head, payload, timeout: operation.timeout(), operation: operation.label() })
+    Ok(Outbound {
+        head,
+        payload,
+        timeout: operation.timeout(),
+        operation: operation.label(),
+    })
 }
 
 fn write_headers(headers: &mut HeaderMap, endpoint: &Endpoint, payload: &Payload, trail: Option<Trail<'_>>) {
@@ -263,7 +275,9 @@ pub fn location(endpoint: &Endpoint, base: &str, livy: &HeaderValue) -> Option<H
     let is_plain = path.starts_with('/')
         && !path.contains("//")
         && !path.contains("..")
-        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-'));
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'_' | b'-'));
     if !is_plain {
         return None;
     }

@@ -80,7 +80,11 @@ pub struct Upstream {
 impl Upstream {
     /// No connection yet.
     pub fn new(deadlines: Deadlines, clock: Arc<dyn Clock>) -> Self {
-        Self { pool: Arc::default(), deadlines, clock }
+        Self {
+            pool: Arc::default(),
+            deadlines,
+            clock,
+        }
     }
 
     /// Sends the request and waits for the head of the answer. `upload` is the body of a [`Payload::Upload`].
@@ -97,11 +101,23 @@ impl Upstream {
         // Livy may answer before it took the whole upload; such a connection is not fit for another request.
         let is_kept = upload.is_none();
         let request = with_body(outbound, upload);
-        let exchange = self.exchange(livy, request, Terms { is_safe, is_kept, reuse });
+        let exchange = self.exchange(
+            livy,
+            request,
+            Terms {
+                is_safe,
+                is_kept,
+                reuse,
+            },
+        );
         match self.deadlines.limit(limit, exchange).await {
             Ok(answer) => answer,
             Err(_) => {
-                warn!(operation, limit_seconds = limit.as_secs(), "Livy did not answer in time");
+                warn!(
+                    operation,
+                    limit_seconds = limit.as_secs(),
+                    "Livy did not answer in time"
+                );
                 Err(Failure::TimedOut)
             }
         }
@@ -118,7 +134,11 @@ impl Upstream {
         mut request: Request<RequestBody>,
         terms: Terms,
     ) -> Result<Response<ReplyBody>, Failure> {
-        let Terms { is_safe, is_kept, reuse } = terms;
+        let Terms {
+            is_safe,
+            is_kept,
+            reuse,
+        } = terms;
         if reuse == Reuse::Allowed {
             while let Some(mut kept) = self.pool.take(livy, self.clock.monotonic(), is_safe) {
                 if kept.sender.ready().await.is_err() {
@@ -193,7 +213,9 @@ fn with_body(outbound: Outbound, upload: Option<RequestBody>) -> Request<Request
     let body = match (payload, upload) {
         (Payload::Json(bytes), _) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
         (Payload::Upload(_), Some(upload)) => upload,
-        (Payload::Upload(_) | Payload::Empty, _) => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        (Payload::Upload(_) | Payload::Empty, _) => {
+            Empty::new().map_err(|never| match never {}).boxed_unsync()
+        }
     };
     head.map(|()| body)
 }

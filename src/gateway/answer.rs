@@ -34,7 +34,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = ReplyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Passing(reply) => Pin::new(reply.as_mut()).poll_frame(cx),
@@ -66,13 +69,18 @@ pub(super) fn seal<B>(response: &mut Response<B>, request_id: &HeaderValue) {
 }
 
 /// A refusal. `challenges` are the `WWW-Authenticate` lines of a 401, Basic first: some clients see only that one.
-pub(super) fn refusal(denial: &Denial, challenges: &[HeaderValue], request_id: &HeaderValue) -> Response<AnswerBody> {
+pub(super) fn refusal(
+    denial: &Denial,
+    challenges: &[HeaderValue],
+    request_id: &HeaderValue,
+) -> Response<AnswerBody> {
     let answer = denial.answer();
     let body = Refusal {
         msg: &answer.message,
         // Livy's own words for a session that is not there, and nothing that tells the two apart.
         code: (!matches!(denial, Denial::NotFound { .. })).then_some(answer.code),
-        request_id: (!matches!(denial, Denial::NotFound { .. })).then(|| request_id.to_str().unwrap_or_default()),
+        request_id: (!matches!(denial, Denial::NotFound { .. }))
+            .then(|| request_id.to_str().unwrap_or_default()),
     };
     let mut response = Response::new(AnswerBody::whole(serde_json::to_vec(&body).unwrap_or_default()));
     *response.status_mut() = answer.status;

@@ -90,7 +90,9 @@ impl Pace {
                     }
                 }
                 Poll::Ready(Some(Err(_))) => {
-                    return Poll::Ready(Err(Denial::BadFraming("the body broke off or its chunks are malformed")));
+                    return Poll::Ready(Err(Denial::BadFraming(
+                        "the body broke off or its chunks are malformed",
+                    )));
                 }
                 Poll::Pending => return self.poll_patience(cx).map(|()| Err(Denial::SlowBody)),
             }
@@ -101,7 +103,8 @@ impl Pace {
         if self.waiting_since.is_none() {
             self.waiting_since = Some(self.clock.monotonic());
             let earned = Duration::from_millis(self.received.saturating_mul(1000) / BYTES_PER_SECOND);
-            self.deadline.set(GRACE.saturating_add(earned).saturating_sub(self.waited));
+            self.deadline
+                .set(GRACE.saturating_add(earned).saturating_sub(self.waited));
         }
         self.deadline.poll_over(cx)
     }

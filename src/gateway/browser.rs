@@ -15,14 +15,23 @@ pub(super) fn check_origin(method: Method, headers: &HeaderMap) -> Result<(), De
         .get_all(SEC_FETCH_SITE)
         .iter()
         .all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"));
-    let origins_fit = headers.get_all(ORIGIN).iter().all(|origin| is_own(origin.as_bytes(), headers));
-    if sites_fit && origins_fit { Ok(()) } else { Err(Denial::CrossOrigin) }
+    let origins_fit = headers
+        .get_all(ORIGIN)
+        .iter()
+        .all(|origin| is_own(origin.as_bytes(), headers));
+    if sites_fit && origins_fit {
+        Ok(())
+    } else {
+        Err(Denial::CrossOrigin)
+    }
 }
 
 /// `https://host:port` of the request itself. `null` and everything else is foreign.
 fn is_own(origin: &[u8], headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(http::HeaderValue::as_bytes);
-    let authority = origin.strip_prefix(b"https://").or_else(|| origin.strip_prefix(b"http://"));
+    let authority = origin
+        .strip_prefix(b"https://")
+        .or_else(|| origin.strip_prefix(b"http://"));
     matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
 }
 
@@ -48,7 +57,10 @@ mod tests {
 
     #[test]
     fn a_page_of_this_host_passes() {
-        let own = [("origin", "https://gw.example.org:8443"), ("sec-fetch-site", "same-origin")];
+        let own = [
+            ("origin", "https://gw.example.org:8443"),
+            ("sec-fetch-site", "same-origin"),
+        ];
         assert_eq!(check(Method::Post, &own), Ok(()));
         assert_eq!(check(Method::Delete, &[("sec-fetch-site", "none")]), Ok(()));
     }
@@ -73,7 +85,10 @@ mod tests {
 
     #[test]
     fn one_foreign_header_among_good_ones_is_enough() {
-        let both = [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")];
+        let both = [
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "cross-site"),
+        ];
         assert_eq!(check(Method::Post, &both), Err(Denial::CrossOrigin));
     }
 }

@@ -21,7 +21,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 
 impl Default for ImpersonationWatch {
     fn default() -> Self {
-        Self { caught_at: AtomicU64::new(FINE) }
+        Self {
+            caught_at: AtomicU64::new(FINE),
+        }
     }
 }
 
@@ -33,12 +35,17 @@ impl ImpersonationWatch {
         if caught == FINE || millis.saturating_sub(caught) >= TRY_AGAIN.as_millis() as u64 {
             // Of several at this moment one goes and the others wait for what it finds.
             let claimed = caught == FINE
-                || self.caught_at.compare_exchange(caught, millis, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+                || self
+                    .caught_at
+                    .compare_exchange(caught, millis, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok();
             if claimed {
                 return Ok(());
             }
         }
-        Err(Denial::ImpersonationOff { leftover: Leftover::None })
+        Err(Denial::ImpersonationOff {
+            leftover: Leftover::None,
+        })
     }
 
     /// A creation ran as the user that Livy was told.
@@ -53,7 +60,9 @@ impl ImpersonationWatch {
     pub fn caught(&self, now: Duration) {
         self.caught_at.store(millis(now), Ordering::Relaxed);
         metrics::impersonation_off(true);
-        error!("Livy ignores for whom it should act: set livy.impersonation.enabled = true in livy.conf; creations are refused");
+        error!(
+            "Livy ignores for whom it should act: set livy.impersonation.enabled = true in livy.conf; creations are refused"
+        );
     }
 }
 

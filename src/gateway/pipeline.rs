@@ -62,7 +62,11 @@ impl Gateway {
 
         let principal = self.authenticate(policy, &head.headers, peer).await?;
         report.identified(&principal);
-        let acting = policy.identities.acting(&principal, peer.address.ip(), &named(call.requested_user.as_deref(), None))?;
+        let acting = policy.identities.acting(
+            &principal,
+            peer.address.ip(),
+            &named(call.requested_user.as_deref(), None),
+        )?;
         let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
 
         let (grant, cargo) = self.receive(policy, peer, &head, body, &call, grant).await?;
@@ -72,7 +76,11 @@ impl Gateway {
             method: call.method,
             page: call.page,
             cargo,
-            base: if call.method.is_safe() { Box::default() } else { target.base().into() },
+            base: if call.method.is_safe() {
+                Box::default()
+            } else {
+                target.base().into()
+            },
             request_id: report.request_id().clone(),
             traceparent: traceparent(&head.headers),
         };
@@ -85,7 +93,12 @@ impl Gateway {
         }
     }
 
-    async fn authenticate(&self, policy: &Policy, headers: &HeaderMap, peer: Peer) -> Result<Arc<Principal>, Denial> {
+    async fn authenticate(
+        &self,
+        policy: &Policy,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Arc<Principal>, Denial> {
         let login = LoginPolicy {
             authn: &policy.authn,
             identities: &policy.identities,
@@ -93,7 +106,12 @@ impl Gateway {
         };
         match self.shared.logins.cached(&login, headers) {
             Some(principal) => Ok(principal),
-            None => self.shared.logins.authenticate(&login, headers, peer.address.ip()).await,
+            None => {
+                self.shared
+                    .logins
+                    .authenticate(&login, headers, peer.address.ip())
+                    .await
+            }
         }
     }
 
@@ -114,7 +132,10 @@ impl Gateway {
                 }
                 Ok((grant, Cargo::None))
             }
-            BodyKind::Json(kind) => self.receive_json(policy, peer, head, body, call, grant, kind).await,
+            BodyKind::Json(kind) => {
+                self.receive_json(policy, peer, head, body, call, grant, kind)
+                    .await
+            }
             BodyKind::Upload(resource) => {
                 let limit = policy.requests.max_upload;
                 if body.size_hint().lower() > limit.saturating_add(MULTIPART_OVERHEAD_MAX) {
@@ -128,7 +149,10 @@ impl Gateway {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one request, used in one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one request, used in one place"
+    )]
     async fn receive_json(
         &self,
         policy: &Policy,
@@ -139,7 +163,9 @@ impl Gateway {
         grant: Grant,
         kind: JsonBody,
     ) -> Result<(Grant, Cargo), Denial> {
-        if matches!(grant.operation(), Operation::Create(_)) && policy.livy.impersonation == Impersonation::Required {
+        if matches!(grant.operation(), Operation::Create(_))
+            && policy.livy.impersonation == Impersonation::Required
+        {
             self.shared.impersonation.check(self.shared.clock.monotonic())?;
         }
         let coding = body_policy::json_coding(&head.headers)?;
@@ -154,7 +180,9 @@ impl Gateway {
             None => grant,
             Some(in_body) => {
                 let names = named(call.requested_user.as_deref(), Some(in_body));
-                let acting = policy.identities.acting(grant.principal(), peer.address.ip(), &names)?;
+                let acting = policy
+                    .identities
+                    .acting(grant.principal(), peer.address.ip(), &names)?;
                 grant.acting_as(acting)
             }
         };
@@ -216,23 +244,30 @@ impl Gateway {
         match heard {
             Ok(reply) => {
                 let livy_status = Some(reply.status().as_u16());
-                Done { answer: reply::translate(&policy.livy.endpoint, &asked, reply).await, livy_status, livy_took }
+                Done {
+                    answer: reply::translate(&policy.livy.endpoint, &asked, reply).await,
+                    livy_status,
+                    livy_took,
+                }
             }
-            Err(denial) => Done { answer: Err(denial), livy_status: None, livy_took },
+            Err(denial) => Done {
+                answer: Err(denial),
+                livy_status: None,
+                livy_took,
+            },
         }
     }
 
     /// Sends it. Only what is safe to ask twice goes a second time, when a kept connection turned out to be dead.
-    async fn forward(
-        &self,
-        policy: &Policy,
-        mut errand: Errand,
-    ) -> Result<Response<ReplyBody>, Denial> {
+    async fn forward(&self, policy: &Policy, mut errand: Errand) -> Result<Response<ReplyBody>, Denial> {
         let is_safe = errand.method.is_safe();
         let look = look(errand.grant.operation());
         let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
         let outbound = errand.compose(policy, payload)?;
-        let first = self.upstream.send(&policy.livy, outbound, upload, Reuse::Allowed).await;
+        let first = self
+            .upstream
+            .send(&policy.livy, outbound, upload, Reuse::Allowed)
+            .await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
                 let again = errand.compose(policy, Payload::Empty)?;
@@ -248,11 +283,18 @@ impl Gateway {
     }
 
     /// Where impersonation is required, a new session must run as the user that Livy was told.
-    async fn check_created(&self, policy: &Policy, kind: Kind, user: &LivyUser, body: &AnswerBody) -> Result<(), Denial> {
+    async fn check_created(
+        &self,
+        policy: &Policy,
+        kind: Kind,
+        user: &LivyUser,
+        body: &AnswerBody,
+    ) -> Result<(), Denial> {
         let AnswerBody::Whole(Some(bytes)) = body else {
             return Err(Denial::UpstreamUnexpected { read: false });
         };
-        let created: Created = serde_json::from_slice(bytes).map_err(|_| Denial::UpstreamUnexpected { read: false })?;
+        let created: Created =
+            serde_json::from_slice(bytes).map_err(|_| Denial::UpstreamUnexpected { read: false })?;
         if created.proxy_user.as_deref() == Some(user.as_str()) {
             self.shared.impersonation.obeyed();
             return Ok(());
@@ -266,10 +308,15 @@ impl Gateway {
     }
 
     async fn delete_misowned(&self, policy: &Policy, kind: Kind, id: SessionId) -> Leftover {
-        let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &OwnCall::DeleteMisowned(kind, id)) else {
+        let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &OwnCall::DeleteMisowned(kind, id))
+        else {
             return Leftover::Remains;
         };
-        match self.upstream.send(&policy.livy, outbound, None, Reuse::Never).await {
+        match self
+            .upstream
+            .send(&policy.livy, outbound, None, Reuse::Never)
+            .await
+        {
             Ok(reply) if reply.status().is_success() => {
                 warn!(%kind, %id, "a session that Livy made as the wrong user was deleted again");
                 Leftover::Deleted
@@ -300,12 +347,26 @@ struct Errand {
 
 impl Errand {
     fn asked(&self) -> Asked {
-        Asked { base: self.base.clone(), method: self.method, look: look(self.grant.operation()) }
+        Asked {
+            base: self.base.clone(),
+            method: self.method,
+            look: look(self.grant.operation()),
+        }
     }
 
     fn compose(&self, policy: &Policy, payload: Payload) -> Result<Outbound, Denial> {
-        let trail = Trail { request_id: &self.request_id, traceparent: self.traceparent.as_ref() };
-        rewrite::outbound(&policy.livy.endpoint, &self.grant, self.method, &self.page, payload, trail)
+        let trail = Trail {
+            request_id: &self.request_id,
+            traceparent: self.traceparent.as_ref(),
+        };
+        rewrite::outbound(
+            &policy.livy.endpoint,
+            &self.grant,
+            self.method,
+            &self.page,
+            payload,
+            trail,
+        )
     }
 }
 
@@ -330,7 +391,11 @@ impl Cargo {
             Self::Json(bytes) => (Payload::Json(bytes), None, None),
             Self::Upload(upload) => {
                 let (content_type, trouble) = (upload.content_type(), upload.trouble());
-                (Payload::Upload(content_type), Some(upload.boxed_unsync()), Some(trouble))
+                (
+                    Payload::Upload(content_type),
+                    Some(upload.boxed_unsync()),
+                    Some(trouble),
+                )
             }
         }
     }
@@ -353,20 +418,31 @@ fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str
 fn options(allow: &'static str) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allow));
+    response
+        .headers_mut()
+        .insert(http::header::ALLOW, HeaderValue::from_static(allow));
     response
 }
 
 fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
-    let is_known = headers.get_all(EXPECT).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if is_known { Ok(()) } else { Err(Denial::UnsupportedExpectation) }
+    let is_known = headers
+        .get_all(EXPECT)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if is_known {
+        Ok(())
+    } else {
+        Err(Denial::UnsupportedExpectation)
+    }
 }
 
 /// W3C Trace Context §3.2, version 00; anything else is not passed on.
 fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(TRACEPARENT)?;
     let fields: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b'-').collect();
-    let [version, trace, parent, flags] = fields.as_slice() else { return None };
+    let [version, trace, parent, flags] = fields.as_slice() else {
+        return None;
+    };
     let is_hex = |field: &[u8], length| {
         field.len() == length && field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
@@ -405,10 +481,12 @@ fn boundary() -> Result<String, Denial> {
     use std::fmt::Write;
     let mut random = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| Denial::Internal)?;
-    Ok(random.iter().fold(String::from("livy-gateway-"), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+    Ok(random
+        .iter()
+        .fold(String::from("livy-gateway-"), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
 }
 
 /// Room for `{}` and white space.

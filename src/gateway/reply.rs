@@ -46,7 +46,11 @@ pub(super) async fn translate(
         401 => Err(Denial::UpstreamLoginFailed { read }),
         400..600 if asked.method == Method::Head => Ok(with_status(head.status, AnswerBody::Whole(None))),
         400..600 => {
-            let text = if is_json(&head.headers) { read_whole(body, ERROR_BYTES_MAX).await.ok() } else { None };
+            let text = if is_json(&head.headers) {
+                read_whole(body, ERROR_BYTES_MAX).await.ok()
+            } else {
+                None
+            };
             let text = judge(head.status, text, read)?;
             let mut response = with_status(head.status, AnswerBody::whole(text));
             copy_headers(endpoint, asked, &head.headers, response.headers_mut());
@@ -57,7 +61,10 @@ pub(super) async fn translate(
 }
 
 /// Reads the rest of an answer, so that the connection is free and the outcome known before the client takes any of it.
-pub(super) async fn hold(asked: &Asked, response: Response<AnswerBody>) -> Result<Response<AnswerBody>, Denial> {
+pub(super) async fn hold(
+    asked: &Asked,
+    response: Response<AnswerBody>,
+) -> Result<Response<AnswerBody>, Denial> {
     let (head, body) = response.into_parts();
     let whole = match body {
         AnswerBody::Whole(bytes) => bytes.unwrap_or_default(),
@@ -105,7 +112,10 @@ fn copy_headers(endpoint: &Endpoint, asked: &Asked, from: &HeaderMap, to: &mut H
     if let Some(content_type) = from.get(CONTENT_TYPE).filter(|_| is_json(from)) {
         to.insert(CONTENT_TYPE, content_type.clone());
     }
-    if let Some(location) = from.get(LOCATION).and_then(|livy| rewrite::location(endpoint, &asked.base, livy)) {
+    if let Some(location) = from
+        .get(LOCATION)
+        .and_then(|livy| rewrite::location(endpoint, &asked.base, livy))
+    {
         to.insert(LOCATION, location);
     }
     // The length that a GET would have; there is no body to tell it from.
@@ -117,7 +127,11 @@ fn copy_headers(endpoint: &Endpoint, asked: &Asked, from: &HeaderMap, to: &mut H
 fn is_json(headers: &HeaderMap) -> bool {
     let essence = |value: &HeaderValue| {
         let text = value.to_str().unwrap_or_default();
-        text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        text.split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .eq_ignore_ascii_case("application/json")
     };
     headers.get(CONTENT_TYPE).is_some_and(essence)
 }
@@ -154,7 +168,10 @@ mod tests {
             (404, r#"{"msg":"Session '7' not found."}"#),
             (400, r#"{"msg":"Rejected, Reason: requirement failed"}"#),
             (404, r#""Statement not found""#),
-            (500, r#""java.lang.IllegalStateException: Session is in state starting""#),
+            (
+                500,
+                r#""java.lang.IllegalStateException: Session is in state starting""#,
+            ),
             (403, "{}"),
         ] {
             assert_eq!(judged(status, text), Ok(()), "{text}");
@@ -178,7 +195,13 @@ mod tests {
     #[test]
     fn a_refusal_of_the_gateway_itself_is_told_to_the_operator() {
         let text = r#"{"msg":"User 'gw' not allowed to impersonate 'Some(alice)'."}"#;
-        assert_eq!(judged(403, text), Err(Denial::UpstreamNotSuperuser { read: true }));
-        assert_eq!(judged(403, "<html>Forbidden</html>"), Err(Denial::UpstreamLoginFailed { read: true }));
+        assert_eq!(
+            judged(403, text),
+            Err(Denial::UpstreamNotSuperuser { read: true })
+        );
+        assert_eq!(
+            judged(403, "<html>Forbidden</html>"),
+            Err(Denial::UpstreamLoginFailed { read: true })
+        );
     }
 }

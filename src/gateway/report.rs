@@ -181,7 +181,10 @@ impl RequestIds {
         let mut process = [0; 6];
         // Without randomness ids of two processes may collide in a millisecond; no promise rests on that.
         let _ = aws_lc_rs::rand::fill(&mut process);
-        Self { process, count: AtomicU64::new(0) }
+        Self {
+            process,
+            count: AtomicU64::new(0),
+        }
     }
 
     fn next(&self, wall: Duration) -> HeaderValue {
@@ -191,7 +194,8 @@ impl RequestIds {
         let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
         let id = uuid::Builder::from_unix_timestamp_millis(millis, &unique).into_uuid();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or(HeaderValue::from_static("none"))
+        HeaderValue::from_str(id.hyphenated().encode_lower(&mut text))
+            .unwrap_or(HeaderValue::from_static("none"))
     }
 }
 
@@ -204,7 +208,9 @@ mod tests {
     #[test]
     fn request_ids_are_unique_and_well_formed() {
         let ids = RequestIds::new();
-        let made: HashSet<_> = (0..10_000).map(|_| ids.next(Duration::from_secs(1_800_000_000))).collect();
+        let made: HashSet<_> = (0..10_000)
+            .map(|_| ids.next(Duration::from_secs(1_800_000_000)))
+            .collect();
         assert_eq!(made.len(), 10_000);
         let id = uuid::Uuid::parse_str(made.iter().next().unwrap().to_str().unwrap()).unwrap();
         assert_eq!(id.get_version_num(), 7);

@@ -58,7 +58,14 @@ impl Upload {
                 }
             }
         }
-        Ok(Self { incoming, rewriter, ready: ready.into(), pace, trouble: Trouble::default(), has_ended })
+        Ok(Self {
+            incoming,
+            rewriter,
+            ready: ready.into(),
+            pace,
+            trouble: Trouble::default(),
+            has_ended,
+        })
     }
 
     /// The content type that Livy gets.
@@ -82,7 +89,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = BodyAborted;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyAborted>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyAborted>>> {
         let this = &mut *self;
         loop {
             if let Some(piece) = this.ready.pop_front() {

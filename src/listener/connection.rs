@@ -35,8 +35,15 @@ where
     let connection = Connection::new(&context.deadlines);
     let io = TokioIo::new(StrictIo::new(socket, Arc::clone(&connection)));
     let guarded = ServiceBuilder::new()
-        .layer(SetSensitiveRequestHeadersLayer::new([AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE]))
-        .layer(CatchPanicLayer::custom(OnPanic { handler: handler.clone(), peer }))
+        .layer(SetSensitiveRequestHeadersLayer::new([
+            AUTHORIZATION,
+            PROXY_AUTHORIZATION,
+            COOKIE,
+        ]))
+        .layer(CatchPanicLayer::custom(OnPanic {
+            handler: handler.clone(),
+            peer,
+        }))
         .service_fn({
             let connection = Arc::clone(&connection);
             move |request| answer(handler.clone(), peer, Arc::clone(&connection), request)
@@ -45,7 +52,11 @@ where
     let service = service_fn(move |request| {
         let answered = Last(Arc::clone(&of));
         let response = guarded.clone().oneshot(request);
-        async move { response.await.map(|response| response.map(|body| Answered { body, last: answered })) }
+        async move {
+            response
+                .await
+                .map(|response| response.map(|body| Answered { body, last: answered }))
+        }
     });
     let http = http1::Builder::new()
         .max_headers(HEADERS_MAX)
@@ -103,7 +114,11 @@ async fn answer<H: Handler>(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<H::Body>, Infallible> {
-    let refusal = if request.method().as_str() == REFUSED { connection.take_refusal() } else { None };
+    let refusal = if request.method().as_str() == REFUSED {
+        connection.take_refusal()
+    } else {
+        None
+    };
     Ok(match refusal {
         Some(denial) => handler.refuse(peer, denial),
         None => handler.handle(peer, request).await,

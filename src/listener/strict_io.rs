@@ -330,10 +330,11 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::clock::ManualClock;
 
     fn pair() -> (DuplexStream, StrictIo<DuplexStream>, Arc<Connection>) {
         let (client, server) = duplex(256 * 1024);
-        let connection = Connection::new(&Deadlines::new());
+        let connection = Connection::new(&Deadlines::new(Arc::new(ManualClock::at(Duration::ZERO))));
         (client, StrictIo::new(server, Arc::clone(&connection)), connection)
     }
 

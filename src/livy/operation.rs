@@ -174,7 +174,11 @@ impl Operation {
         let mut all = vec![Self::Version];
         for kind in Kind::ALL {
             all.extend([Self::List(kind), Self::Create(kind)]);
-            all.extend([Action::Read, Action::State, Action::Log, Action::Delete].into_iter().filter_map(|a| on(kind, a)));
+            all.extend(
+                [Action::Read, Action::State, Action::Log, Action::Delete]
+                    .into_iter()
+                    .filter_map(|a| on(kind, a)),
+            );
         }
         let mut actions = vec![
             Action::Stop,
@@ -190,7 +194,11 @@ impl Operation {
             Action::ReadJob(3),
             Action::CancelJob(3),
         ];
-        actions.extend(Resource::ALL.into_iter().flat_map(|resource| [Action::Upload(resource), Action::Add(resource)]));
+        actions.extend(
+            Resource::ALL
+                .into_iter()
+                .flat_map(|resource| [Action::Upload(resource), Action::Add(resource)]),
+        );
         all.extend(actions.into_iter().filter_map(|action| on(Kind::Session, action)));
         all
     }

@@ -20,10 +20,16 @@ pub fn start(format: LogFormat) -> io::Result<()> {
         .with_env_var("LIVY_GATEWAY_LOG")
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .from_env_lossy();
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(Queue::open()?).with_ansi(false);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Queue::open()?)
+        .with_ansi(false);
     let started = match format {
-        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .try_init(),
         LogFormat::Text => subscriber.with_target(false).try_init(),
     };
     started.map_err(io::Error::other)
@@ -50,7 +56,10 @@ impl<'a> MakeWriter<'a> for Queue {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { queue: self, text: Vec::with_capacity(512) }
+        Line {
+            queue: self,
+            text: Vec::with_capacity(512),
+        }
     }
 }
 

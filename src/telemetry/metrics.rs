@@ -64,8 +64,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 5] =
-        [Self::Done, Self::RefusedByLivy, Self::FailedInLivy, Self::Denied, Self::Abandoned];
+    const ALL: [Self; 5] = [
+        Self::Done,
+        Self::RefusedByLivy,
+        Self::FailedInLivy,
+        Self::Denied,
+        Self::Abandoned,
+    ];
 
     /// The label's value.
     pub const fn label(self) -> &'static str {
@@ -135,7 +140,9 @@ pub fn upkeep() {
 
 /// A request was answered, or left.
 pub fn request(operation: &'static str, outcome: Outcome, upstream: Option<Duration>, own: Duration) {
-    let Some(per) = METERS.get().and_then(|meters| meters.operations.get(operation)) else { return };
+    let Some(per) = METERS.get().and_then(|meters| meters.operations.get(operation)) else {
+        return;
+    };
     if let Some(counter) = per.outcomes.get(outcome as usize) {
         counter.increment(1);
     }
@@ -204,7 +211,10 @@ pub struct LoginFigures {
 }
 
 /// Shows what the logins hold.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats, and the figures are small")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats, and the figures are small"
+)]
 pub fn logins(figures: LoginFigures) {
     metrics::gauge!(HASHING_WAITING).set(figures.hashing_waiting as f64);
     metrics::gauge!(HASHING_RUNNING).set(figures.hashing_running as f64);
@@ -219,7 +229,10 @@ pub fn impersonation_off(is_off: bool) {
 }
 
 /// The configuration was loaded, at `wall` since 1970, with so many insecure settings.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats, and the figure is small")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats, and the figure is small"
+)]
 pub fn config_loaded(wall: Duration, insecure_settings: usize) {
     metrics::gauge!(CONFIG_OK).set(1.0);
     metrics::gauge!(CONFIG_TIME).set(wall.as_secs_f64());
@@ -233,11 +246,24 @@ pub fn config_refused() {
 
 impl Meters {
     fn register() -> Self {
-        let labels = Operation::one_of_each().iter().map(Operation::label).chain([NO_OPERATION]).collect::<Vec<_>>();
-        let codes = Denial::samples().iter().map(|denial| denial.answer().code).collect::<Vec<_>>();
+        let labels = Operation::one_of_each()
+            .iter()
+            .map(Operation::label)
+            .chain([NO_OPERATION])
+            .collect::<Vec<_>>();
+        let codes = Denial::samples()
+            .iter()
+            .map(|denial| denial.answer().code)
+            .collect::<Vec<_>>();
         Self {
-            operations: labels.into_iter().map(|label| (label, PerOperation::register(label))).collect(),
-            denials: codes.into_iter().map(|code| (code, metrics::counter!(DENIALS, "code" => code))).collect(),
+            operations: labels
+                .into_iter()
+                .map(|label| (label, PerOperation::register(label)))
+                .collect(),
+            denials: codes
+                .into_iter()
+                .map(|code| (code, metrics::counter!(DENIALS, "code" => code)))
+                .collect(),
             connections: metrics::gauge!(CONNECTIONS),
             connections_total: metrics::counter!(CONNECTIONS_TOTAL),
             upstream_opened: metrics::counter!(UPSTREAM_CONNECTIONS, "kind" => "opened"),
@@ -250,9 +276,9 @@ impl Meters {
 impl PerOperation {
     fn register(operation: &'static str) -> Self {
         Self {
-            outcomes: Outcome::ALL.map(|outcome| {
-                metrics::counter!(REQUESTS, "operation" => operation, "outcome" => outcome.label())
-            }),
+            outcomes: Outcome::ALL.map(
+                |outcome| metrics::counter!(REQUESTS, "operation" => operation, "outcome" => outcome.label()),
+            ),
             upstream: metrics::histogram!(UPSTREAM_SECONDS, "operation" => operation),
             own: metrics::histogram!(GATEWAY_SECONDS, "operation" => operation),
         }
@@ -262,9 +288,15 @@ impl PerOperation {
 fn describe() {
     let counters = [
         (REQUESTS, "Requests answered, by operation and outcome."),
-        (DENIALS, "Requests that the gateway refused, by code; docs/denials.md explains each."),
+        (
+            DENIALS,
+            "Requests that the gateway refused, by code; docs/denials.md explains each.",
+        ),
         (CONNECTIONS_TOTAL, "Client connections accepted."),
-        (UPSTREAM_CONNECTIONS, "Connections to Livy, newly opened or used again."),
+        (
+            UPSTREAM_CONNECTIONS,
+            "Connections to Livy, newly opened or used again.",
+        ),
         (CREDENTIAL_CACHE, "Credentials looked up in the cache, by result."),
         (LOG_LINES_LOST, "Log lines lost because nobody took them in time."),
     ];
@@ -276,22 +308,46 @@ fn describe() {
         (CREDENTIAL_CACHE_ENTRIES, "Credentials in the cache now."),
         (HASHING_WAITING, "Passwords waiting for a hashing thread now."),
         (HASHING_RUNNING, "Passwords being hashed now."),
-        (IMPERSONATION_OFF, "1 while creations are refused because Livy ignores impersonation."),
-        (CONFIG_OK, "1 if the last load of the configuration succeeded, else 0."),
-        (CONFIG_TIME, "When the configuration in force was loaded, in seconds since 1970."),
-        (INSECURE_SETTINGS, "Insecure settings in force; the log names them at the start."),
+        (
+            IMPERSONATION_OFF,
+            "1 while creations are refused because Livy ignores impersonation.",
+        ),
+        (
+            CONFIG_OK,
+            "1 if the last load of the configuration succeeded, else 0.",
+        ),
+        (
+            CONFIG_TIME,
+            "When the configuration in force was loaded, in seconds since 1970.",
+        ),
+        (
+            INSECURE_SETTINGS,
+            "Insecure settings in force; the log names them at the start.",
+        ),
         (BUILD_INFO, "1, with the version as a label."),
     ];
     for (name, help) in gauges {
         metrics::describe_gauge!(name, help);
     }
-    metrics::describe_histogram!(UPSTREAM_SECONDS, Unit::Seconds, "Time that Livy took to begin its answer.");
-    metrics::describe_histogram!(GATEWAY_SECONDS, Unit::Seconds, "Time that the gateway itself took for a request.");
+    metrics::describe_histogram!(
+        UPSTREAM_SECONDS,
+        Unit::Seconds,
+        "Time that Livy took to begin its answer."
+    );
+    metrics::describe_histogram!(
+        GATEWAY_SECONDS,
+        Unit::Seconds,
+        "Time that the gateway itself took for a request."
+    );
     metrics_process::Collector::default().describe();
 }
 
-const UPSTREAM_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0];
-const OWN_BUCKETS: [f64; 10] = [0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 0.5, 2.0, 10.0];
+const UPSTREAM_BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
+];
+const OWN_BUCKETS: [f64; 10] = [
+    0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 0.5, 2.0, 10.0,
+];
 
 #[cfg(test)]
 mod tests {
@@ -300,7 +356,12 @@ mod tests {
     #[test]
     fn what_is_recorded_is_rendered_with_its_help() {
         install().unwrap();
-        request("version", Outcome::Done, Some(Duration::from_millis(3)), Duration::from_micros(40));
+        request(
+            "version",
+            Outcome::Done,
+            Some(Duration::from_millis(3)),
+            Duration::from_micros(40),
+        );
         denied("missing_credentials");
         let text = render();
         assert!(text.contains("# HELP livy_gateway_requests_total "), "{text}");

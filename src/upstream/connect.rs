@@ -33,7 +33,9 @@ async fn open(livy: Livy) -> Result<Kept, BoxError> {
         None => greet(&livy, stream, probe).await,
         Some(config) => {
             let name = ServerName::try_from(livy.host.clone())?;
-            let stream = tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
+            let stream = tokio_rustls::TlsConnector::from(Arc::clone(config))
+                .connect(name, stream)
+                .await?;
             greet(&livy, stream, probe).await
         }
     }
@@ -54,5 +56,11 @@ where
         }
     });
     let driver = driver.abort_handle();
-    Ok(Kept { sender, probe, driver, url: Arc::from(livy.url.as_str()), since: Duration::ZERO })
+    Ok(Kept {
+        sender,
+        probe,
+        driver,
+        url: Arc::from(livy.url.as_str()),
+        since: Duration::ZERO,
+    })
 }

@@ -43,8 +43,9 @@ impl Pool {
     pub(super) fn take(&self, livy: &Livy, now: Duration, is_safe: bool) -> Option<Kept> {
         loop {
             let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-            let is_usable =
-                *kept.url == *livy.url && now.saturating_sub(kept.since) < KEEP_TIME && !kept.sender.is_closed();
+            let is_usable = *kept.url == *livy.url
+                && now.saturating_sub(kept.since) < KEEP_TIME
+                && !kept.sender.is_closed();
             // What is not safe is never sent twice, so it is worth a system call not to lose it on a dead connection.
             if is_usable && (is_safe || !kept.has_ended()) {
                 return Some(kept);
@@ -76,7 +77,11 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn new(kept: Kept, pool: Arc<Pool>, clock: Arc<dyn Clock>) -> Self {
-        Self { kept: Some(kept), pool, clock }
+        Self {
+            kept: Some(kept),
+            pool,
+            clock,
+        }
     }
 
     pub(super) fn give_back(mut self) {

@@ -43,7 +43,14 @@ impl ReplyBody {
         deadlines: Deadlines,
         stall_time: Duration,
     ) -> Self {
-        let mut body = Self { incoming, lease: Some(lease), is_kept, stall: None, deadlines, stall_time };
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+            is_kept,
+            stall: None,
+            deadlines,
+            stall_time,
+        };
         if body.incoming.is_end_stream() {
             body.end();
         }
@@ -59,7 +66,9 @@ impl ReplyBody {
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stall = self.stall.get_or_insert_with(|| self.deadlines.after(self.stall_time));
+        let stall = self
+            .stall
+            .get_or_insert_with(|| self.deadlines.after(self.stall_time));
         stall.poll_over(cx)
     }
 }
@@ -68,7 +77,10 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = ReplyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = &mut *self;
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
