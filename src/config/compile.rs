@@ -22,7 +22,7 @@ use super::raw::{
     RawAdmin, RawAuthenticate, RawConfig, RawListen, RawLivy, RawLog, RawRequests, RawTimeouts, RawTls,
 };
 use super::reader::{Written, Wrong};
-use super::tls::{self, PairFile};
+use super::tls::{self, Authorities, PairFile};
 use super::units;
 use crate::livy::target::BasePaths;
 use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Requests, Timeouts};
@@ -370,7 +370,7 @@ fn livy_tls(
         context.wrong("livy.ca_file", path, &wrong);
         return None;
     }
-    match tls::client(ca.as_ref().map(|ca| ca.as_slice())) {
+    match tls::client(ca.as_ref().map_or(Authorities::System, |ca| Authorities::These(ca))) {
         Ok(config) => Some(Some(config)),
         Err(wrong) => {
             match ca_file {
@@ -470,7 +470,7 @@ fn read(
     secrecy: Secrecy,
 ) -> Option<Zeroizing<Vec<u8>>> {
     path.span.as_ref()?;
-    context.files.read(key, path, secrecy)
+    context.files.read(key, path, secrecy, "")
 }
 
 /// Whether two addresses cannot both be listened on. Port 0 lets the system choose, so it never collides.

@@ -93,21 +93,23 @@ impl<'a> Files<'a> {
         self.directory.join(path)
     }
 
-    /// The content of the file that `key` names; a file that cannot be read is a problem.
+    /// The content of the file that `key` names; a file that cannot be read is a problem. `make` says how to make it
+    /// where it is missing; empty for nothing special.
     pub(super) fn read(
         &self,
         key: &str,
         path: &Written<PathBuf>,
         secrecy: Secrecy,
+        make: &str,
     ) -> Option<Zeroizing<Vec<u8>>> {
-        self.read_path(key, &path.value, path.span.as_ref(), secrecy)
+        self.read_path(key, &path.value, path.span.as_ref(), secrecy, make)
     }
 
     /// The secret that `key` refers to.
     pub(super) fn secret(&self, key: &str, reference: &Written<SecretRef>) -> Option<Zeroizing<Vec<u8>>> {
         let span = reference.span.as_ref();
         let mut secret = match &reference.value {
-            SecretRef::File(path) => self.read_path(key, path, span, Secrecy::Secret)?,
+            SecretRef::File(path) => self.read_path(key, path, span, Secrecy::Secret, "")?,
             SecretRef::Env(name) => {
                 let Some(value) = std::env::var_os(name) else {
                     let title = format!("`{key}`: the environment variable {name} is not set");
@@ -137,6 +139,7 @@ impl<'a> Files<'a> {
         path: &Path,
         span: Option<&Range<usize>>,
         secrecy: Secrecy,
+        make: &str,
     ) -> Option<Zeroizing<Vec<u8>>> {
         let full = self.resolve(path);
         self.remember(&full);
@@ -145,7 +148,9 @@ impl<'a> Files<'a> {
             Ok(opened) => opened,
             Err(error) => {
                 let title = format!("`{key}`: cannot open {}: {}", full.display(), plain(&error));
-                self.problems.add(span, title, "write the path of a file that the gateway may read; relative paths begin at this file's folder");
+                let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+                let help = if is_missing && !make.is_empty() { make } else { READABLE };
+                self.problems.add(span, title, help);
                 return None;
             }
         };
@@ -246,6 +251,8 @@ fn strip_line_end(secret: &mut Vec<u8>) {
     }
 }
 
+const READABLE: &str =
+    "write the path of a file that the gateway may read; relative paths begin at this file's folder";
 /// In bytes; a users file of a hundred thousand lines is a quarter of it.
 const LARGEST_FILE: u64 = 64 << 20;
 /// In bytes; a buffer that need not grow leaves no copies of a secret behind.

@@ -39,13 +39,23 @@ pub(super) fn server(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, (Pai
     Ok(Arc::new(config))
 }
 
-/// The settings for a server whose certificate must come from one of the authorities in `ca`; without `ca`, from
-/// one that the operating system trusts.
-pub(super) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, Wrong> {
+/// Who may vouch for a server.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Authorities<'a> {
+    /// Those in a PEM file, and no other.
+    These(&'a [u8]),
+    /// Those that the operating system trusts.
+    System,
+    /// Nobody: there is no server to vouch for.
+    Nobody,
+}
+
+/// The settings for a server for whom one of the authorities vouches.
+pub(super) fn client(authorities: Authorities<'_>) -> Result<Arc<ClientConfig>, Wrong> {
     let mut roots = RootCertStore::empty();
-    match ca {
-        Some(ca) => {
-            for certificate in certificates(ca)? {
+    match authorities {
+        Authorities::These(pem) => {
+            for certificate in certificates(pem)? {
                 roots.add(certificate).map_err(|error| {
                     Wrong::new(
                         format!("a certificate in it cannot be an authority: {error}"),
@@ -54,15 +64,16 @@ pub(super) fn client(ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, Wrong> {
                 })?;
             }
         }
-        None => {
+        Authorities::System => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(Wrong::new(
+                    "this machine trusts no certificate authority",
+                    "install its ca-certificates, or write ca_file where there is one",
+                ));
+            }
         }
-    }
-    if roots.is_empty() {
-        return Err(Wrong::new(
-            "this machine trusts no certificate authority",
-            "install its ca-certificates, or name the server's authority with ca_file",
-        ));
+        Authorities::Nobody => {}
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(VERSIONS)

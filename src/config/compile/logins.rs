@@ -15,7 +15,7 @@ use super::super::raw::{
     RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLimits, RawMap,
 };
 use super::super::reader::{Written, Wrong};
-use super::super::tls;
+use super::super::tls::{self, Authorities};
 use super::{Context, read};
 use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users};
 use crate::identity::{DelegateRule, Identities, MapRule, SourceFilter};
@@ -54,12 +54,13 @@ pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<
 
 fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
     let RawBasic { users_file, realm: _ } = basic;
-    let content = read(context, "basic.users_file", users_file, Secrecy::Secret)?;
     let path = context.files.resolve(&users_file.value);
     let add = format!(
         "add a user, with: livy-gateway users add --file {} NAME",
         path.display()
     );
+    users_file.span.as_ref()?;
+    let content = context.files.read("basic.users_file", users_file, Secrecy::Secret, &add)?;
     let Ok(text) = std::str::from_utf8(&content) else {
         let what = format!("{} is not UTF-8 text", path.display());
         context.wrong(
@@ -116,7 +117,7 @@ fn is_twin(one: &Written<String>, other: &Written<String>) -> bool {
 
 fn issuer(raw: &RawJwt, context: &Context<'_>) -> Option<Arc<Issuer>> {
     let RawJwt {
-        span,
+        span: _,
         name,
         issuer,
         audience,
@@ -149,12 +150,24 @@ fn issuer(raw: &RawJwt, context: &Context<'_>) -> Option<Arc<Issuer>> {
     match Issuer::new(settings) {
         Ok(issuer) => Some(Arc::new(issuer)),
         Err(what) => {
-            context
-                .problems
-                .add(Some(span), format!("`jwt` {:?}: {what}", name.value), "");
+            unusable_issuer(raw, &what, context);
             None
         }
     }
+}
+
+/// The issuer's own verdict begins with the key that it is about.
+fn unusable_issuer(raw: &RawJwt, what: &str, context: &Context<'_>) {
+    let (key, what) = what.split_once(": ").unwrap_or(("name", what));
+    let written = match (key, &raw.keys) {
+        ("keys", Some(RawKeys::Url(url))) => url.span.as_ref(),
+        ("keys", Some(RawKeys::File(path))) => path.span.as_ref(),
+        ("keys", Some(RawKeys::Secret(reference))) => reference.span.as_ref(),
+        ("algorithms", _) => raw.algorithms.first().and_then(|name| name.span.as_ref()),
+        (_, _) => None,
+    };
+    let span = written.unwrap_or(&raw.span);
+    context.problems.add(Some(span), format!("`jwt.{key}`: {what}"), "");
 }
 
 fn claims(raw: &[(String, Written<String>)]) -> BTreeMap<String, String> {
@@ -205,16 +218,19 @@ fn key_source(raw: &RawKeys, context: &Context<'_>) -> Option<KeySource> {
 }
 
 /// How key sets are fetched, if any is; the operating system's authorities vouch for their servers.
-#[expect(clippy::option_option, reason = "not needed, and could not be made")]
 pub(super) fn key_set_tls(jwt: &[RawJwt], context: &Context<'_>) -> Option<Option<Arc<ClientConfig>>> {
-    let url = jwt.iter().find_map(|jwt| match &jwt.keys {
+    let urls = jwt.iter().filter_map(|jwt| match &jwt.keys {
         Some(RawKeys::Url(url)) => Some(url),
         Some(RawKeys::File(_) | RawKeys::Secret(_)) | None => None,
     });
-    let Some(url) = url else {
-        return Some(None);
+    let urls: Vec<_> = urls.collect();
+    // Key sets on loopback need no authority.
+    let (url, authorities) = match (urls.iter().find(|url| url.value.is_https), urls.first()) {
+        (Some(https), _) => (https, Authorities::System),
+        (None, Some(http)) => (http, Authorities::Nobody),
+        (None, None) => return Some(None),
     };
-    match tls::client(None) {
+    match tls::client(authorities) {
         Ok(config) => Some(Some(config)),
         Err(wrong) => {
             context.wrong("jwt.keys.url", url, &wrong);
@@ -371,11 +387,11 @@ fn source_of(service: &str) -> &str {
 /// Whether a rule's source is configured at all; one that is not would never match, which nobody means.
 fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
     let basic = config.basic.as_ref().map(|_| "basic".to_owned());
-    let known: Vec<String> = basic
-        .into_iter()
-        .chain(config.jwt.iter().map(|jwt| format!("jwt:{}", jwt.name.value)))
-        .collect();
-    if known.iter().any(|known| known == source) {
+    let named = config.jwt.iter().filter(|jwt| jwt.name.span.is_some());
+    let issuers = named.map(|jwt| format!("jwt:{}", jwt.name.value));
+    let known: Vec<String> = basic.into_iter().chain(issuers).collect();
+    // That there is no login at all was said.
+    if known.is_empty() || known.iter().any(|known| known == source) {
         return Ok(());
     }
     let instead = match nearest(source, known.iter().map(String::as_str)) {
