@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn what_a_key_says_of_itself_is_kept_when_it_fits() {
         let rsa = Signer::fresh(Algorithm::Rs256).jwk("k");
-        let plain = set(&[rsa.clone()]);
+        let plain = set(std::slice::from_ref(&rsa));
         assert!(plain.fits(Algorithm::Rs256) && plain.fits(Algorithm::Ps256));
         let bound = set(&[with(with(rsa, "alg", json!("PS256")), "use", json!("sig"))]);
         assert!(bound.fits(Algorithm::Ps256) && !bound.fits(Algorithm::Rs256));
@@ -431,9 +431,11 @@ mod tests {
             Signer::fresh(Algorithm::EdDsa).jwk("2"),
         );
         let version = |keys: &[Value]| set(keys).version();
-        assert_eq!(version(&[one.clone()]), version(&[one.clone()]));
-        assert_ne!(version(&[one.clone()]), version(&[one.clone(), two.clone()]));
-        assert_ne!(version(&[one]), version(&[two]));
+        let both = version(&[one.clone(), two.clone()]);
+        let (one, two) = ([one], [two]);
+        assert_eq!(version(&one), version(&one));
+        assert_ne!(version(&one), both);
+        assert_ne!(version(&one), version(&two));
     }
 
     #[test]
