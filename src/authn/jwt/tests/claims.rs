@@ -188,3 +188,15 @@ fn required_claims_are_equal_or_a_member_or_a_word_of_the_scope() {
         assert_eq!(said == "jwt:corp:alice", good, "{claim}: {value}: {said}");
     }
 }
+
+#[test]
+fn sub_is_required_even_where_another_claim_names_the_user() {
+    let corp = Corp::with(|settings| settings.user_claim = "email".into());
+    let mut claims = good_claims();
+    claims["email"] = json!("alice@example.org");
+    assert_eq!(corp.says(&claims), "jwt:corp:alice@example.org");
+    for sub in [json!(null), json!(""), json!(7)] {
+        claims["sub"] = sub;
+        assert_eq!(corp.says(&claims), "invalid: sub is missing or not a string");
+    }
+}
