@@ -131,7 +131,11 @@ impl Deadline {
     /// Moves the deadline to `after` from now.
     pub fn set(&self, after: Duration) {
         // A tick more, since the last look at the clock may be that old.
-        let due = self.wheel.now.load(Ordering::Relaxed).saturating_add(millis(after.saturating_add(TICK)));
+        let due = self
+            .wheel
+            .now
+            .load(Ordering::Relaxed)
+            .saturating_add(millis(after.saturating_add(TICK)));
         self.slot.due.store(due, Ordering::Relaxed);
     }
 
