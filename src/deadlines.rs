@@ -130,14 +130,12 @@ pub struct Deadline {
 impl Deadline {
     /// Moves the deadline to `after` from now.
     pub fn set(&self, after: Duration) {
-        let ticks = u64::try_from(after.as_millis().div_ceil(TICK.as_millis())).unwrap_or(NEVER);
-        // One more, since the present tick may be about to end.
+        // A tick more, since the last look at the clock may be that old.
         let due = self
             .wheel
             .now
             .load(Ordering::Relaxed)
-            .saturating_add(ticks)
-            .saturating_add(1);
+            .saturating_add(millis(after.saturating_add(TICK)));
         self.slot.due.store(due, Ordering::Relaxed);
     }
 

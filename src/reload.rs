@@ -86,6 +86,13 @@ impl Reloader {
         metrics::config_loaded(self.clock.wall(), new.insecure.len());
         logins.set_limits(new.limits);
         self.settled = digest(&self.path, &new.files);
+        // Keys that were fetched hold until the next fetch; without them nobody could log in meanwhile.
+        let old = self.policy.current();
+        for issuer in &new.authn.issuers {
+            if let Some(before) = old.authn.issuer(issuer.name()) {
+                issuer.inherit_keys(before);
+            }
+        }
         self.fetchers = fetch_keys(&new, &self.clock);
         info!(generation = new.generation, "the configuration is in force");
         self.policy.swap(new);

@@ -270,4 +270,23 @@ mod tests {
         assert_eq!(shown(encoded(b"alice:secret").as_bytes()), "Basic(..)");
         assert_eq!(shown(b"Bearer a.b.c"), "Bearer(..)");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_sent_only_a_pair_that_was_encoded_is_read(payload in ".{0,40}", raw in proptest::collection::vec(0x20_u8..=0xff, 0..60)) {
+            let raw: Vec<u8> = raw.into_iter().filter(|byte| *byte != 0x7f).collect();
+            let value = [b"Basic ", raw.as_slice()].concat();
+            if let Ok(Credentials::Basic { user, password }) = Credentials::from_headers(&headers(&[&value])) {
+                let pair = format!("{user}:{}", password.as_str());
+                proptest::prop_assert!(value.ends_with(STANDARD.encode(pair).as_bytes()));
+            }
+            let said = read(&[encoded(payload.as_bytes()).as_bytes()]);
+            match payload.split_once(':') {
+                Some((user, password)) if !user.is_empty() && !password.is_empty() && !payload.chars().any(char::is_control) => {
+                    proptest::prop_assert_eq!(said, format!("{user}|{password}"));
+                }
+                _ => proptest::prop_assert!(said.ends_with("_credentials"), "{}", said),
+            }
+        }
+    }
 }

@@ -54,9 +54,10 @@ impl Signer {
                 hmac::sign(&key, signed.as_bytes()).as_ref().to_vec()
             }
             Self::Rsa(pair) => {
-                let padding: &dyn aws_lc_rs::signature::RsaEncoding = match algorithm {
-                    Algorithm::Ps256 => &RSA_PSS_SHA256,
-                    _ => &RSA_PKCS1_SHA256,
+                let padding: &dyn aws_lc_rs::signature::RsaEncoding = if algorithm == Algorithm::Ps256 {
+                    &RSA_PSS_SHA256
+                } else {
+                    &RSA_PKCS1_SHA256
                 };
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign(padding, &random, signed.as_bytes(), &mut signature)

@@ -371,4 +371,16 @@ mod tests {
         let users = Users::parse(&format!("alice:{stored}")).unwrap();
         assert!(!format!("{users:?}").contains(&stored));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_file_holds_it_loads_or_each_problem_has_its_line(text in "(([a-c#]{0,2}:?(\\$2b\\$04\\$|\\$argon2id\\$v=19\\$)?[ -~é]{0,12}\n){0,6})") {
+            if let Err(problems) = Users::parse(&text) {
+                proptest::prop_assert!(!problems.is_empty());
+                for problem in problems {
+                    proptest::prop_assert!((1..=text.lines().count().max(1)).contains(&problem.line));
+                }
+            }
+        }
+    }
 }

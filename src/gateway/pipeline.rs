@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::EXPECT;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -22,7 +22,7 @@ use super::body::Pace;
 use super::reply::{self, Asked};
 use super::report::Report;
 use super::upload::{Trouble, Upload};
-use super::{Gateway, browser};
+use super::{Gateway, Shared, browser};
 use crate::access::{self, Grant};
 use crate::body_policy::{self, Coding};
 use crate::denial::{Denial, Leftover};
@@ -141,7 +141,8 @@ impl Gateway {
                 if body.size_hint().lower() > limit.saturating_add(MULTIPART_OVERHEAD_MAX) {
                     return Err(Denial::BodyTooLarge { limit });
                 }
-                let content_type = head.headers.get(http::header::CONTENT_TYPE);
+                check_not_encoded(&head.headers)?;
+                let content_type = head.headers.get(CONTENT_TYPE);
                 let rewriter = MultipartRewriter::new(content_type, resource, limit, boundary()?)?;
                 let upload = Upload::begin(body, rewriter, Pace::new(self)).await?;
                 Ok((grant, Cargo::Upload(Box::new(upload))))
@@ -199,8 +200,9 @@ impl Gateway {
     ) -> Result<Response<AnswerBody>, Denial> {
         let (gateway, policy) = (self.clone(), Arc::clone(policy));
         let (sender, receiver) = oneshot::channel();
-        self.shared.detached.fetch_add(1, Ordering::SeqCst);
+        let detached = Detached::begin(&self.shared);
         tokio::spawn(async move {
+            let _detached = detached;
             let (operation, user) = (errand.grant.operation().label(), errand.grant.livy_user().clone());
             let request_id = errand.request_id.clone();
             let done = Box::pin(gateway.carry_out_held(&policy, errand)).await;
@@ -209,7 +211,6 @@ impl Gateway {
                 let request_id = request_id.to_str().unwrap_or_default();
                 info!(request_id, operation, %user, livy_status = status, "ran to its end after its client had left");
             }
-            gateway.shared.detached.fetch_sub(1, Ordering::SeqCst);
         });
         let done = receiver.await.map_err(|_| Denial::Internal)?;
         report.heard_from_livy(done.livy_status, done.livy_took);
@@ -370,6 +371,22 @@ impl Errand {
     }
 }
 
+/// Counts an operation that runs to its end, however it ends.
+struct Detached(Arc<Shared>);
+
+impl Detached {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.detached.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        self.0.detached.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// What became of an errand.
 struct Done {
     answer: Result<Response<AnswerBody>, Denial>,
@@ -434,6 +451,14 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
     } else {
         Err(Denial::UnsupportedExpectation)
     }
+}
+
+/// A file passes as it is; what is encoded could not be looked at.
+fn check_not_encoded(headers: &HeaderMap) -> Result<(), Denial> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(Denial::UnsupportedBody("Uploads are taken without Content-Encoding. Leave the header out.".into()));
+    }
+    Ok(())
 }
 
 /// W3C Trace Context §3.2, version 00; anything else is not passed on.
