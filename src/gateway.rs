@@ -63,7 +63,11 @@ impl Shared {
 
 /// One worker's gateway. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Gateway {
+pub struct Gateway(Arc<Worker>);
+
+/// What the requests of one worker share.
+#[derive(Debug)]
+struct Worker {
     shared: Arc<Shared>,
     upstream: Upstream,
     deadlines: Deadlines,
@@ -72,11 +76,11 @@ pub struct Gateway {
 impl Gateway {
     /// For one worker: `upstream` and `deadlines` are its own.
     pub fn new(shared: Arc<Shared>, upstream: Upstream, deadlines: Deadlines) -> Self {
-        Self {
+        Self(Arc::new(Worker {
             shared,
             upstream,
             deadlines,
-        }
+        }))
     }
 
     fn render(policy: &Policy, denial: &Denial, request_id: &HeaderValue) -> Response<AnswerBody> {
@@ -88,8 +92,8 @@ impl Handler for Gateway {
     type Body = AnswerBody;
 
     async fn handle(&self, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
-        let policy = self.shared.policy.current();
-        let mut report = report::Report::begin(&self.shared, peer, &request);
+        let policy = self.0.shared.policy.current();
+        let mut report = report::Report::begin(&self.0.shared, peer, &request);
         let served = self.serve(&policy, peer, request, &mut report).await;
         let response = match served {
             Ok(response) => report.answered(response),
@@ -103,8 +107,8 @@ impl Handler for Gateway {
     }
 
     fn refuse(&self, peer: Peer, denial: Denial) -> Response<AnswerBody> {
-        let mut report = report::Report::unread(&self.shared, peer);
-        let response = Self::render(&self.shared.policy.current(), &denial, report.request_id());
+        let mut report = report::Report::unread(&self.0.shared, peer);
+        let response = Self::render(&self.0.shared.policy.current(), &denial, report.request_id());
         let response = report.denied(&denial, response);
         report.finish(&response);
         response

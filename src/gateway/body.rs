@@ -23,7 +23,7 @@ impl Gateway {
         if body.size_hint().lower() > limit as u64 {
             return Err(too_large);
         }
-        let mut held = Held::new(&self.shared.waiting_bytes);
+        let mut held = Held::new(&self.0.shared.waiting_bytes);
         let mut pace = Pace::new(self);
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
@@ -66,8 +66,8 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(gateway: &Gateway) -> Self {
         Self {
-            deadline: gateway.deadlines.unset(),
-            clock: Arc::clone(&gateway.shared.clock),
+            deadline: gateway.0.deadlines.unset(),
+            clock: Arc::clone(&gateway.0.shared.clock),
             waiting_since: None,
             waited: Duration::ZERO,
             received: 0,

@@ -104,10 +104,11 @@ impl Gateway {
             identities: &policy.identities,
             generation: policy.generation,
         };
-        match self.shared.logins.cached(&login, headers) {
+        match self.0.shared.logins.cached(&login, headers) {
             Some(principal) => Ok(principal),
             None => {
-                self.shared
+                self.0
+                    .shared
                     .logins
                     .authenticate(&login, headers, peer.address.ip())
                     .await
@@ -167,7 +168,10 @@ impl Gateway {
         if matches!(grant.operation(), Operation::Create(_))
             && policy.livy.impersonation == Impersonation::Required
         {
-            self.shared.impersonation.check(self.shared.clock.monotonic())?;
+            self.0
+                .shared
+                .impersonation
+                .check(self.0.shared.clock.monotonic())?;
         }
         let coding = body_policy::json_coding(&head.headers)?;
         let limit = policy.requests.max_body;
@@ -200,7 +204,7 @@ impl Gateway {
     ) -> Result<Response<AnswerBody>, Denial> {
         let (gateway, policy) = (self.clone(), Arc::clone(policy));
         let (sender, receiver) = oneshot::channel();
-        let detached = Detached::begin(&self.shared);
+        let detached = Detached::begin(&self.0.shared);
         tokio::spawn(async move {
             let _detached = detached;
             let (operation, user) = (errand.grant.operation().label(), errand.grant.livy_user().clone());
@@ -238,10 +242,10 @@ impl Gateway {
     }
 
     async fn carry_out(&self, policy: &Policy, errand: Errand) -> Done {
-        let began = self.shared.clock.monotonic();
+        let began = self.0.shared.clock.monotonic();
         let asked = errand.asked();
         let heard = self.forward(policy, errand).await;
-        let livy_took = self.shared.clock.monotonic().saturating_sub(began);
+        let livy_took = self.0.shared.clock.monotonic().saturating_sub(began);
         match heard {
             Ok(reply) => {
                 let livy_status = Some(reply.status().as_u16());
@@ -266,13 +270,17 @@ impl Gateway {
         let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
         let outbound = errand.compose(policy, payload)?;
         let first = self
+            .0
             .upstream
             .send(&policy.livy, outbound, upload, Reuse::Allowed)
             .await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
                 let again = errand.compose(policy, Payload::Empty)?;
-                self.upstream.send(&policy.livy, again, None, Reuse::Never).await
+                self.0
+                    .upstream
+                    .send(&policy.livy, again, None, Reuse::Never)
+                    .await
             }
             Ok(_) | Err(_) => first,
         };
@@ -297,10 +305,13 @@ impl Gateway {
         let created: Created =
             serde_json::from_slice(bytes).map_err(|_| Denial::UpstreamUnexpected { read: false })?;
         if created.proxy_user.as_deref() == Some(user.as_str()) {
-            self.shared.impersonation.obeyed();
+            self.0.shared.impersonation.obeyed();
             return Ok(());
         }
-        self.shared.impersonation.caught(self.shared.clock.monotonic());
+        self.0
+            .shared
+            .impersonation
+            .caught(self.0.shared.clock.monotonic());
         let leftover = match SessionId::new(created.id) {
             Some(id) => self.delete_misowned(policy, kind, id).await,
             None => Leftover::Remains,
@@ -314,6 +325,7 @@ impl Gateway {
             return Leftover::Remains;
         };
         match self
+            .0
             .upstream
             .send(&policy.livy, outbound, None, Reuse::Never)
             .await
@@ -456,7 +468,9 @@ fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
 /// A file passes as it is; what is encoded could not be looked at.
 fn check_not_encoded(headers: &HeaderMap) -> Result<(), Denial> {
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(Denial::UnsupportedBody("Uploads are taken without Content-Encoding. Leave the header out.".into()));
+        return Err(Denial::UnsupportedBody(
+            "Uploads are taken without Content-Encoding. Leave the header out.".into(),
+        ));
     }
     Ok(())
 }

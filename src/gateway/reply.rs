@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
@@ -38,7 +38,7 @@ pub(super) async fn translate(
             if !is_plain || !(is_empty || asked.method == Method::Head || is_json(&head.headers)) {
                 return Err(Denial::UpstreamUnexpected { read });
             }
-            let mut response = Response::new(AnswerBody::Passing(Box::new(body)));
+            let mut response = Response::new(AnswerBody::Passing(body));
             *response.status_mut() = head.status;
             copy_headers(endpoint, asked, &head.headers, response.headers_mut());
             Ok(response)
@@ -68,7 +68,7 @@ pub(super) async fn hold(
     let (head, body) = response.into_parts();
     let whole = match body {
         AnswerBody::Whole(bytes) => bytes.unwrap_or_default(),
-        AnswerBody::Passing(reply) => read_whole(*reply, REPLY_BYTES_MAX)
+        AnswerBody::Passing(reply) => read_whole(reply, REPLY_BYTES_MAX)
             .await
             .map_err(|_| Denial::OutcomeUnknown { look: asked.look })?,
     };
@@ -125,15 +125,11 @@ fn copy_headers(endpoint: &Endpoint, asked: &Asked, from: &HeaderMap, to: &mut H
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let essence = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or_default();
-        text.split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .eq_ignore_ascii_case("application/json")
-    };
-    headers.get(CONTENT_TYPE).is_some_and(essence)
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    })
 }
 
 async fn read_whole(mut body: ReplyBody, limit: usize) -> Result<Bytes, Option<ReplyError>> {

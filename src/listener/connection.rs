@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Service, ServiceBuilder};
 use tower_http::catch_panic::{CatchPanicLayer, ResponseForPanic};
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use tracing::{debug, error};
@@ -51,7 +51,8 @@ where
     let of = Arc::clone(&connection);
     let service = service_fn(move |request| {
         let answered = Last(Arc::clone(&of));
-        let response = guarded.clone().oneshot(request);
+        // Ready without being asked: no layer here waits.
+        let response = guarded.clone().call(request);
         async move {
             response
                 .await

@@ -8,8 +8,8 @@ use hyper::client::conn::http1::SendRequest;
 use socket2::Socket;
 use tokio::task::AbortHandle;
 
-use super::RequestBody;
-use crate::clock::Clock;
+use super::{RequestBody, Worker};
+use crate::deadlines::Deadline;
 use crate::policy::Livy;
 
 /// One connection that is ready for a request.
@@ -71,23 +71,26 @@ impl Pool {
 #[derive(Debug)]
 pub(super) struct Lease {
     kept: Option<Kept>,
-    pool: Arc<Pool>,
-    clock: Arc<dyn Clock>,
+    worker: Arc<Worker>,
 }
 
 impl Lease {
-    pub(super) fn new(kept: Kept, pool: Arc<Pool>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(kept: Kept, worker: Arc<Worker>) -> Self {
         Self {
             kept: Some(kept),
-            pool,
-            clock,
+            worker,
         }
+    }
+
+    /// A deadline of the worker that reads the answer.
+    pub(super) fn deadline(&self, after: Duration) -> Deadline {
+        self.worker.deadlines.after(after)
     }
 
     pub(super) fn give_back(mut self) {
         if let Some(mut kept) = self.kept.take() {
-            kept.since = self.clock.monotonic();
-            self.pool.put(kept);
+            kept.since = self.worker.clock.monotonic();
+            self.worker.pool.put(kept);
         }
     }
 }

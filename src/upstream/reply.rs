@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::pool::Lease;
-use crate::deadlines::{Deadline, Deadlines};
+use crate::deadlines::Deadline;
 
 /// The body of Livy's answer. Read to its end it gives the connection back; dropped before, it ends it.
 #[derive(Debug)]
@@ -19,7 +19,6 @@ pub struct ReplyBody {
     is_kept: bool,
     /// Made when the first piece does not come at once.
     stall: Option<Deadline>,
-    deadlines: Deadlines,
     stall_time: Duration,
 }
 
@@ -36,19 +35,12 @@ pub enum ReplyError {
 
 impl ReplyBody {
     /// `is_kept` says whether the connection may serve another request after this answer.
-    pub(super) fn new(
-        incoming: Incoming,
-        lease: Lease,
-        is_kept: bool,
-        deadlines: Deadlines,
-        stall_time: Duration,
-    ) -> Self {
+    pub(super) fn new(incoming: Incoming, lease: Lease, is_kept: bool, stall_time: Duration) -> Self {
         let mut body = Self {
             incoming,
             lease: Some(lease),
             is_kept,
             stall: None,
-            deadlines,
             stall_time,
         };
         if body.incoming.is_end_stream() {
@@ -66,10 +58,13 @@ impl ReplyBody {
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stall = self
-            .stall
-            .get_or_insert_with(|| self.deadlines.after(self.stall_time));
-        stall.poll_over(cx)
+        if self.stall.is_none() {
+            self.stall = self.lease.as_ref().map(|lease| lease.deadline(self.stall_time));
+        }
+        match &self.stall {
+            Some(stall) => stall.poll_over(cx),
+            None => Poll::Pending,
+        }
     }
 }
 

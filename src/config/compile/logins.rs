@@ -60,7 +60,9 @@ fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
         path.display()
     );
     users_file.span.as_ref()?;
-    let content = context.files.read("basic.users_file", users_file, Secrecy::Secret, &add)?;
+    let content = context
+        .files
+        .read("basic.users_file", users_file, Secrecy::Secret, &add)?;
     let Ok(text) = std::str::from_utf8(&content) else {
         let what = format!("{} is not UTF-8 text", path.display());
         context.wrong(
@@ -167,7 +169,9 @@ fn unusable_issuer(raw: &RawJwt, what: &str, context: &Context<'_>) {
         (_, _) => None,
     };
     let span = written.unwrap_or(&raw.span);
-    context.problems.add(Some(span), format!("`jwt.{key}`: {what}"), "");
+    context
+        .problems
+        .add(Some(span), format!("`jwt.{key}`: {what}"), "");
 }
 
 fn claims(raw: &[(String, Written<String>)]) -> BTreeMap<String, String> {
