@@ -147,6 +147,8 @@ pub(super) struct StrictIo<S> {
     /// How much was held when the unfinished head was last scanned.
     scanned: usize,
     has_refused: bool,
+    /// The body is malformed behind what is held.
+    is_malformed: bool,
     discarded: Option<usize>,
 }
 
@@ -160,6 +162,7 @@ impl<S> StrictIo<S> {
             checked: 0,
             scanned: 0,
             has_refused: false,
+            is_malformed: false,
             discarded: None,
         }
     }
@@ -180,7 +183,7 @@ impl<S> StrictIo<S> {
     }
 
     /// What the scan of all that is held means for it.
-    fn settle(&mut self, scanned: Scanned) -> io::Result<()> {
+    fn settle(&mut self, scanned: Scanned) {
         match scanned {
             Scanned::All => self.checked = self.held.len(),
             Scanned::HeadUnfinished(at) => {
@@ -194,14 +197,14 @@ impl<S> StrictIo<S> {
                 self.connection.refuse(denial);
                 self.stand_in_for_the_refused(at);
             }
-            Scanned::BodyMalformed => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the chunked body is malformed",
-                ));
+            // What came before is handed on first: requests that are in order, and the head of this one, so that
+            // it gets an answer.
+            Scanned::BodyMalformed(at) => {
+                self.held.truncate(at);
+                self.checked = at;
+                self.is_malformed = true;
             }
         }
-        Ok(())
     }
 
     fn stand_in_for_the_refused(&mut self, at: usize) {
@@ -235,6 +238,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
             if this.hand_on(out) {
                 return Poll::Ready(Ok(()));
             }
+            if this.is_malformed {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the chunked body is malformed",
+                )));
+            }
             if this.has_refused {
                 // hyper closes after the answer; nothing more is read until then.
                 return Poll::Pending;
@@ -254,7 +263,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
                 }
                 this.held.extend_from_slice(new);
                 out.set_filled(before);
-                this.settle(scanned)?;
+                this.settle(scanned);
             } else {
                 let mut piece = [0_u8; 4096];
                 let mut piece = ReadBuf::new(&mut piece);
@@ -267,7 +276,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
                     let held = std::mem::take(&mut this.held);
                     let scanned = this.scan(&held);
                     this.held = held;
-                    this.settle(scanned)?;
+                    this.settle(scanned);
                 }
             }
         }
@@ -392,7 +401,19 @@ mod tests {
         client.write_all(head.as_bytes()).await.unwrap();
         assert_eq!(read_some(&mut io).await, head);
         client.write_all(b"2;ext\r\n{}\r\n").await.unwrap();
-        let error = io.read(&mut [0; 64]).await.unwrap_err();
+        let error = io.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_malformed_chunk_is_handed_on_first() {
+        let (mut client, mut io, _) = pair();
+        let head = "POST /sessions HTTP/1.1\r\nHost: gw\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let sent = format!("{GET}{head}2\n{{}}\r\n0\r\n\r\n{GET}");
+        client.write_all(sent.as_bytes()).await.unwrap();
+        let mut passed = Vec::new();
+        let error = io.read_to_end(&mut passed).await.unwrap_err();
+        assert_eq!(String::from_utf8(passed).unwrap(), format!("{GET}{head}2"));
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
