@@ -240,6 +240,18 @@ impl Head {
                 "it has a byte that is not printable ASCII".into(),
             ));
         }
+        // RFC 3986 has none of them, and hyper would answer by itself, with an empty body.
+        if target
+            .iter()
+            .any(|byte| matches!(byte, b'"' | b'<' | b'>' | b'`'))
+        {
+            return Err(Denial::AmbiguousTarget(
+                "it has a quote, an angle bracket or a backtick; write them as %XX".into(),
+            ));
+        }
+        if target.first() != Some(&b'/') && http::Uri::try_from(target).is_err() {
+            return Err(Denial::AmbiguousTarget("it is no URL".into()));
+        }
         Ok(())
     }
 
@@ -478,6 +490,36 @@ mod tests {
         );
         let one = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(20_000));
         assert_eq!(scan(&one), Scanned::Refused(0, Denial::HeadTooLarge));
+    }
+
+    #[test]
+    fn what_hyper_would_refuse_by_itself_is_refused_before_it() {
+        for target in [
+            "/sessions<",
+            "/sessions?a=>",
+            "/sessions?a=\"",
+            "/a`b",
+            "http://",
+            "http://a:b:c/sessions",
+            "a@/x",
+            "[::1",
+        ] {
+            let scanned = scan(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert!(
+                matches!(scanned, Scanned::Refused(0, Denial::AmbiguousTarget(_))),
+                "{target} gave {scanned:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_target_that_passes_is_one_that_hyper_can_read() {
+        for byte in 0x21..=0x7e_u8 {
+            for target in [format!("/a{}b", byte as char), format!("/a?b{}c", byte as char)] {
+                let passes = scan(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")) == Scanned::All;
+                assert!(!passes || http::Uri::try_from(&target).is_ok(), "{target}");
+            }
+        }
     }
 
     #[test]
