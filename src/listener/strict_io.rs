@@ -50,6 +50,8 @@ pub(crate) struct Connection {
     phase: AtomicU8,
     /// Requests whose head was received and whose answer is not out yet; pipelining makes it more than one.
     unanswered: AtomicU64,
+    /// The body of the request received last is not all here.
+    is_in_body: AtomicBool,
     deadline: Deadline,
     is_write_stuck: AtomicBool,
     refusal: Mutex<Option<Denial>>,
@@ -60,6 +62,7 @@ impl Connection {
         Arc::new(Self {
             phase: AtomicU8::new(Phase::Idle as u8),
             unanswered: AtomicU64::new(0),
+            is_in_body: AtomicBool::new(false),
             deadline: deadlines.after(HEAD_TIME),
             is_write_stuck: AtomicBool::new(false),
             refusal: Mutex::new(None),
@@ -82,6 +85,12 @@ impl Connection {
     /// Ready when what the connection is doing took too long.
     pub(super) async fn too_long(&self) {
         self.deadline.over().await;
+    }
+
+    /// Whether the client is still sending the body of the request that is answered now. What it sends later could
+    /// only be read to be dropped, so the connection ends after the answer.
+    pub(super) fn is_answered_early(&self) -> bool {
+        self.is_in_body.load(Ordering::Relaxed) && self.unanswered.load(Ordering::Relaxed) == 1
     }
 
     fn enter(&self, phase: Phase) {
@@ -179,6 +188,9 @@ impl<S> StrictIo<S> {
         let heads = self.scanner.heads();
         let scanned = self.scanner.scan(input);
         self.connection.received(self.scanner.heads() - heads);
+        self.connection
+            .is_in_body
+            .store(self.scanner.is_in_body(), Ordering::Relaxed);
         scanned
     }
 
