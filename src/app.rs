@@ -3,17 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::admin::{self, Overview};
@@ -29,7 +30,7 @@ use crate::telemetry::metrics::LoginFigures;
 use crate::telemetry::{logging, metrics};
 use crate::upstream::Upstream;
 
-/// Runs the gateway until SIGTERM or SIGINT.
+/// Runs the gateway until SIGTERM or SIGINT, and then until its requests have ended.
 pub fn serve(config: &Path) -> anyhow::Result<()> {
     let policy = config::load(config, 1).map_err(|report| anyhow::anyhow!("{report}"))?;
     logging::start(policy.log.format).context("the log could not be started")?;
@@ -39,9 +40,7 @@ pub fn serve(config: &Path) -> anyhow::Result<()> {
     }
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let app = App::start(policy, Arc::new(SystemClock::new()), workers)?;
-    let runtime = runtime()?;
-    runtime.block_on(app.operate(config))?;
-    app.end(DRAIN_TIME);
+    runtime()?.block_on(app.operate(config))?;
     // The last log lines are with their own thread.
     thread::sleep(Duration::from_millis(50));
     Ok(())
@@ -57,7 +56,6 @@ pub struct App {
     draining: watch::Sender<bool>,
     open: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<()>>,
-    ended: mpsc::Receiver<()>,
 }
 
 impl App {
@@ -79,7 +77,6 @@ impl App {
         let policy = Arc::new(LivePolicy::new(policy));
         let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock));
         let (draining, _) = watch::channel(false);
-        let (end, ended) = mpsc::channel();
         let mut app = Self {
             shared,
             policy,
@@ -88,10 +85,9 @@ impl App {
             draining,
             open: Arc::default(),
             workers: Vec::new(),
-            ended,
         };
         for number in 0..workers {
-            app.start_worker(number, &ports, end.clone())?;
+            app.start_worker(number, &ports)?;
         }
         Ok(app)
     }
@@ -116,15 +112,24 @@ impl App {
         &self.policy
     }
 
-    /// Serves operators, reloads, keeps house; returns when the process is told to end.
+    /// Serves operators, reloads and keeps house until the process is told to end, and goes on while its requests end,
+    /// for at most 30 s. Told twice, it ends at once.
     pub async fn operate(&self, config: &Path) -> anyhow::Result<()> {
-        let mut end = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-        let [terminate, interrupt] = &mut end;
+        let mut told = Told::new()?;
+        let mut operators = pin!(self.serve_operators(config));
         tokio::select! {
-            served = self.serve_operators(config) => served,
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
+            served = &mut operators => return served,
+            () = told.to_end() => self.begin_to_end(),
         }
+        tokio::select! {
+            served = &mut operators => return served,
+            ended = timeout(DRAIN_TIME, self.have_ended()) => self.tell_end(ended.is_ok()),
+            () = told.to_end() => {
+                warn!("told twice to end");
+                self.tell_end(false);
+            }
+        }
+        Ok(())
     }
 
     async fn serve_operators(&self, config: &Path) -> anyhow::Result<()> {
@@ -156,32 +161,47 @@ impl App {
         }
     }
 
-    /// Takes no more connections, lets requests end for at most `patience`, and returns when the workers have ended
-    /// or the time is over.
+    /// Ends without [`App::operate`]: takes no more connections, lets requests end for at most `patience`, and returns
+    /// when the workers have ended or the time is over.
     pub fn end(self, patience: Duration) {
-        info!(connections = self.open.load(Ordering::Relaxed), "ending");
-        self.draining.send_replace(true);
-        let deadline = self.shared.clock.monotonic() + patience;
-        for _ in &self.workers {
-            let left = deadline.saturating_sub(self.shared.clock.monotonic());
-            if self.ended.recv_timeout(left).is_err() {
-                warn!(
-                    connections = self.open.load(Ordering::Relaxed),
-                    operations = self.shared.detached.load(Ordering::SeqCst),
-                    "not everything ended in time"
-                );
-                return;
-            }
+        self.begin_to_end();
+        let mut looks = patience.as_millis() / GLANCE.as_millis();
+        while !self.has_ended() && looks > 0 {
+            thread::sleep(GLANCE);
+            looks -= 1;
         }
-        info!("ended");
+        self.tell_end(self.has_ended());
     }
 
-    fn start_worker(
-        &mut self,
-        number: usize,
-        ports: &[Arc<Port>],
-        end: mpsc::Sender<()>,
-    ) -> anyhow::Result<()> {
+    fn begin_to_end(&self) {
+        info!(connections = self.open.load(Ordering::Relaxed), "ending");
+        self.draining.send_replace(true);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    async fn have_ended(&self) {
+        let mut glance = every(GLANCE);
+        while !self.has_ended() {
+            glance.tick().await;
+        }
+    }
+
+    fn tell_end(&self, is_complete: bool) {
+        if is_complete {
+            info!("ended");
+        } else {
+            warn!(
+                connections = self.open.load(Ordering::Relaxed),
+                operations = self.shared.detached.load(Ordering::SeqCst),
+                "not everything has ended"
+            );
+        }
+    }
+
+    fn start_worker(&mut self, number: usize, ports: &[Arc<Port>]) -> anyhow::Result<()> {
         let sockets = ports
             .iter()
             .map(|port| Ok((listener::bind(port.address())?, Arc::clone(port))))
@@ -198,7 +218,8 @@ impl App {
             .name(format!("worker-{number}"))
             .spawn(move || {
                 runtime.block_on(worker.run(sockets));
-                let _ = end.send(());
+                // A name that is still being looked up would be waited for.
+                runtime.shutdown_background();
             })?;
         self.workers.push(handle);
         Ok(())
@@ -240,9 +261,31 @@ impl Worker {
                 _ = sweep.tick() => upstream.sweep(),
             }
         }
-        let mut look = every(Duration::from_millis(20));
+        let mut glance = every(GLANCE);
         while self.open.load(Ordering::Relaxed) > 0 || self.shared.detached.load(Ordering::SeqCst) > 0 {
-            look.tick().await;
+            glance.tick().await;
+        }
+    }
+}
+
+/// The signals that end the process.
+struct Told {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Told {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -287,6 +330,8 @@ fn bind_alone(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
 
 /// How long requests may take to end when the process is told to.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// How often it is looked whether everything has ended.
+const GLANCE: Duration = Duration::from_millis(20);
 /// How often files are compared.
 const LOOK: Duration = Duration::from_secs(2);
 const UPKEEP: Duration = Duration::from_secs(5);

@@ -18,7 +18,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tracing::{debug, warn};
 
 use crate::deadlines::Deadlines;
@@ -56,7 +56,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub struct Port {
     index: usize,
     address: SocketAddr,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Port {
@@ -65,7 +65,7 @@ impl Port {
         Self {
             index,
             address,
-            places: Semaphore::new(max_connections),
+            places: Arc::new(Semaphore::new(max_connections)),
         }
     }
 
@@ -95,7 +95,7 @@ pub struct Context {
     pub policy: Arc<LivePolicy>,
     /// Turns true when the process is to end.
     pub draining: watch::Receiver<bool>,
-    /// Connections of this worker that are open now.
+    /// Connections that are open now, of all workers.
     pub open: Arc<AtomicUsize>,
 }
 
@@ -109,19 +109,17 @@ pub async fn accept<H: Handler>(socket: TcpListener, port: Arc<Port>, handler: H
             accepted = accept_one(&socket, &port) => accepted,
         };
         match accepted {
-            Ok((stream, address)) => {
+            Ok((stream, address, place)) => {
                 let peer = Peer {
                     address,
                     listener: port.index,
                 };
                 let handler = handler.clone();
                 let context = context.clone();
-                let port = Arc::clone(&port);
-                let counted = Counted::new(&context.open);
+                let held = (place, Counted::new(&context.open));
                 tokio::spawn(async move {
-                    let _counted = counted;
+                    let _held = held;
                     serve(stream, peer, handler, context).await;
-                    port.places.add_permits(1);
                 });
             }
             // Out of file descriptors or memory: the next try may work, and a tight loop would only burn a core.
@@ -133,12 +131,16 @@ pub async fn accept<H: Handler>(socket: TcpListener, port: Arc<Port>, handler: H
     }
 }
 
-async fn accept_one(socket: &TcpListener, port: &Port) -> io::Result<(TcpStream, SocketAddr)> {
-    // With all places taken the next client waits in the kernel's queue instead of being turned away.
-    let place = port.places.acquire().await.map_err(io::Error::other)?;
-    let accepted = socket.accept().await?;
-    place.forget();
-    Ok(accepted)
+/// With all places taken the next client waits instead of being turned away: one of each worker's accepted and
+/// unread, the others in the kernel's queue. A place is taken only when there is somebody for it; a worker that held
+/// one while waiting would keep it from clients that the kernel gave to another worker.
+async fn accept_one(
+    socket: &TcpListener,
+    port: &Port,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let (stream, address) = socket.accept().await?;
+    let place = Arc::clone(&port.places).acquire_owned().await;
+    Ok((stream, address, place.map_err(io::Error::other)?))
 }
 
 async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: Context) {

@@ -60,8 +60,9 @@ impl Reloader {
     /// Loads the configuration now. A bad one changes nothing.
     pub fn reload(&mut self, logins: &Logins) {
         let old = self.policy.current();
-        let loaded = config::load(&self.path, old.generation + 1);
+        // Before the files are read: what changes after that is seen at the next look.
         self.settled = digest(&self.path, &old.files);
+        let loaded = config::load(&self.path, old.generation + 1);
         match loaded {
             Err(report) => {
                 metrics::config_refused();
@@ -85,9 +86,11 @@ impl Reloader {
         }
         metrics::config_loaded(self.clock.wall(), new.insecure.len());
         logins.set_limits(new.limits);
-        self.settled = digest(&self.path, &new.files);
-        // Keys that were fetched hold until the next fetch; without them nobody could log in meanwhile.
         let old = self.policy.current();
+        if new.files != old.files {
+            self.settled = digest(&self.path, &new.files);
+        }
+        // Keys that were fetched hold until the next fetch; without them nobody could log in meanwhile.
         for issuer in &new.authn.issuers {
             if let Some(before) = old.authn.issuer(issuer.name()) {
                 issuer.inherit_keys(before);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context as Task, Poll};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::header::{AUTHORIZATION, CONNECTION, COOKIE, HeaderValue, PROXY_AUTHORIZATION, TRANSFER_ENCODING};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -49,14 +49,19 @@ where
             move |request| answer(handler.clone(), peer, Arc::clone(&connection), request)
         });
     let of = Arc::clone(&connection);
-    let service = service_fn(move |request| {
-        let answered = Last(Arc::clone(&of));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let last = Last(Arc::clone(&of));
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         // Ready without being asked: no layer here waits.
         let response = guarded.clone().call(request);
         async move {
-            response
-                .await
-                .map(|response| response.map(|body| Answered { body, last: answered }))
+            let mut response = response.await?;
+            // hyper then closes without a word, and some clients do not survive that. It also gives up chunks that
+            // nobody read, though all may be here.
+            if last.0.is_answered_early() || (is_chunked && !response.status().is_success()) {
+                response.headers_mut().insert(CONNECTION, CLOSE);
+            }
+            Ok::<_, Infallible>(response.map(|body| Answered { body, last }))
         }
     });
     let http = http1::Builder::new()
@@ -158,5 +163,118 @@ impl<B: Body<Data = Bytes>> Body for Answered<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::StatusCode;
+    use http_body_util::{BodyExt, Full};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::config;
+    use crate::deadlines::Deadlines;
+    use crate::policy::LivePolicy;
+
+    /// Answers `/read` when the body is read, `/unread` at once, and panics at everything else.
+    #[derive(Clone)]
+    struct Odd;
+
+    impl Handler for Odd {
+        type Body = Full<Bytes>;
+
+        async fn handle(&self, _: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+            match request.uri().path() {
+                "/read" => Response::new(Full::new(request.into_body().collect().await.unwrap().to_bytes())),
+                "/unread" => Response::new(Full::from("too much")),
+                other => panic!("secret {other}"),
+            }
+        }
+
+        fn refuse(&self, _: Peer, denial: Denial) -> Response<Full<Bytes>> {
+            let answer = denial.answer();
+            let mut response = Response::new(Full::from(answer.code));
+            *response.status_mut() = answer.status;
+            response
+        }
+    }
+
+    fn connect() -> (DuplexStream, watch::Sender<bool>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gateway.toml");
+        let hash = crate::authn::hash_password(b"x").unwrap();
+        std::fs::write(folder.path().join("users"), format!("alice:{hash}\n")).unwrap();
+        std::fs::write(
+            &file,
+            "[listen]\naddress = \"127.0.0.1:0\"\n[livy]\nurl = \"http://127.0.0.1:1\"\n[basic]\nusers_file = \"users\"\n",
+        )
+        .unwrap();
+        let policy = config::load(&file, 1).unwrap();
+        let (client, server) = duplex(64 * 1024);
+        let (drain, draining) = watch::channel(false);
+        let context = Context {
+            deadlines: Deadlines::new(Arc::new(ManualClock::at(Duration::ZERO))),
+            policy: Arc::new(LivePolicy::new(policy)),
+            draining,
+            open: Arc::default(),
+        };
+        let peer = Peer {
+            address: "127.0.0.1:9".parse().unwrap(),
+            listener: 0,
+        };
+        tokio::spawn(async move { drive(server, peer, Odd, &context).await });
+        (client, drain)
+    }
+
+    async fn exchange(requests: &str) -> String {
+        let (mut client, _drain) = connect();
+        client.write_all(requests.as_bytes()).await.unwrap();
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        answers
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_tells_nothing_and_spares_the_connection() {
+        let last = "GET /read HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n";
+        let answers = exchange(&format!("GET /boom HTTP/1.1\r\nHost: gw\r\n\r\n{last}")).await;
+        let statuses: Vec<_> = answers
+            .match_indices("HTTP/1.1 ")
+            .map(|(at, _)| &answers[at + 9..at + 12])
+            .collect();
+        assert_eq!(
+            statuses,
+            [StatusCode::INTERNAL_SERVER_ERROR.as_str(), "200"],
+            "{answers}"
+        );
+        assert!(
+            answers.contains("internal_error") && !answers.contains("boom"),
+            "{answers}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_before_the_body_is_here_says_that_it_is_the_last() {
+        let answers = exchange("POST /unread HTTP/1.1\r\nHost: gw\r\nContent-Length: 1000\r\n\r\n{").await;
+        assert!(
+            answers.contains("connection: close\r\n") && answers.ends_with("too much"),
+            "{answers}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_all_here_leaves_the_connection_open() {
+        let unread = "POST /unread HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n\r\n{}";
+        let last = "GET /read HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n";
+        let answers = exchange(&format!("{unread}{last}")).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+        assert_eq!(answers.matches("connection: close").count(), 1, "{answers}");
     }
 }

@@ -16,8 +16,8 @@ pub(super) enum Scanned {
     HeadUnfinished(usize),
     /// Well-formed up to here; what follows is refused.
     Refused(usize, Denial),
-    /// The body that is being received is malformed.
-    BodyMalformed,
+    /// Well-formed up to here; the body that is being received is malformed.
+    BodyMalformed(usize),
 }
 
 /// Follows the framing of one connection.
@@ -100,7 +100,7 @@ impl Scanner {
                         at += taken;
                         self.state = next;
                     }
-                    None => return Scanned::BodyMalformed,
+                    None => return Scanned::BodyMalformed(at),
                 },
             }
         }
@@ -239,6 +239,18 @@ impl Head {
             return Err(Denial::AmbiguousTarget(
                 "it has a byte that is not printable ASCII".into(),
             ));
+        }
+        // RFC 3986 has none of them, and hyper would answer by itself, with an empty body.
+        if target
+            .iter()
+            .any(|byte| matches!(byte, b'"' | b'<' | b'>' | b'`'))
+        {
+            return Err(Denial::AmbiguousTarget(
+                "it has a quote, an angle bracket or a backtick; write them as %XX".into(),
+            ));
+        }
+        if target.first() != Some(&b'/') && http::Uri::try_from(target).is_err() {
+            return Err(Denial::AmbiguousTarget("it is no URL".into()));
         }
         Ok(())
     }
@@ -447,7 +459,11 @@ mod tests {
             "10000000000000000\r\n",
             "0\r\nX-HTTP-Method-Override: DELETE\r\n\r\n",
         ] {
-            assert_eq!(scan(&format!("{head}{body}")), Scanned::BodyMalformed, "{body:?}");
+            let scanned = scan(&format!("{head}{body}"));
+            assert!(
+                matches!(scanned, Scanned::BodyMalformed(at) if at >= head.len()),
+                "{body:?} gave {scanned:?}"
+            );
         }
     }
 
@@ -477,6 +493,36 @@ mod tests {
     }
 
     #[test]
+    fn what_hyper_would_refuse_by_itself_is_refused_before_it() {
+        for target in [
+            "/sessions<",
+            "/sessions?a=>",
+            "/sessions?a=\"",
+            "/a`b",
+            "http://",
+            "http://a:b:c/sessions",
+            "a@/x",
+            "[::1",
+        ] {
+            let scanned = scan(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            assert!(
+                matches!(scanned, Scanned::Refused(0, Denial::AmbiguousTarget(_))),
+                "{target} gave {scanned:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_target_that_passes_is_one_that_hyper_can_read() {
+        for byte in 0x21..=0x7e_u8 {
+            for target in [format!("/a{}b", byte as char), format!("/a?b{}c", byte as char)] {
+                let passes = scan(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")) == Scanned::All;
+                assert!(!passes || http::Uri::try_from(&target).is_ok(), "{target}");
+            }
+        }
+    }
+
+    #[test]
     fn a_refusal_spares_the_requests_before_it() {
         let input = format!("{GET}GET / HTTP/1.1\nHost: a\n\n");
         assert!(matches!(scan(&input), Scanned::Refused(at, _) if at == GET.len()));
@@ -494,7 +540,7 @@ mod tests {
             let held = match scanner.scan(&whole.as_bytes()[..cut]) {
                 Scanned::All => cut,
                 Scanned::HeadUnfinished(at) => at,
-                other @ (Scanned::Refused(..) | Scanned::BodyMalformed) => panic!("{other:?}"),
+                other @ (Scanned::Refused(..) | Scanned::BodyMalformed(_)) => panic!("{other:?}"),
             };
             prop_assert_eq!(scanner.scan(&whole.as_bytes()[held..]), Scanned::All);
             prop_assert_eq!(scanner.heads(), 4);

@@ -50,6 +50,8 @@ pub(crate) struct Connection {
     phase: AtomicU8,
     /// Requests whose head was received and whose answer is not out yet; pipelining makes it more than one.
     unanswered: AtomicU64,
+    /// The body of the request received last is not all here.
+    is_in_body: AtomicBool,
     deadline: Deadline,
     is_write_stuck: AtomicBool,
     refusal: Mutex<Option<Denial>>,
@@ -60,6 +62,7 @@ impl Connection {
         Arc::new(Self {
             phase: AtomicU8::new(Phase::Idle as u8),
             unanswered: AtomicU64::new(0),
+            is_in_body: AtomicBool::new(false),
             deadline: deadlines.after(HEAD_TIME),
             is_write_stuck: AtomicBool::new(false),
             refusal: Mutex::new(None),
@@ -82,6 +85,12 @@ impl Connection {
     /// Ready when what the connection is doing took too long.
     pub(super) async fn too_long(&self) {
         self.deadline.over().await;
+    }
+
+    /// Whether the client is still sending the body of the request that is answered now. What it sends later could
+    /// only be read to be dropped, so the connection ends after the answer.
+    pub(super) fn is_answered_early(&self) -> bool {
+        self.is_in_body.load(Ordering::Relaxed) && self.unanswered.load(Ordering::Relaxed) == 1
     }
 
     fn enter(&self, phase: Phase) {
@@ -147,6 +156,8 @@ pub(super) struct StrictIo<S> {
     /// How much was held when the unfinished head was last scanned.
     scanned: usize,
     has_refused: bool,
+    /// The body is malformed behind what is held.
+    is_malformed: bool,
     discarded: Option<usize>,
 }
 
@@ -160,6 +171,7 @@ impl<S> StrictIo<S> {
             checked: 0,
             scanned: 0,
             has_refused: false,
+            is_malformed: false,
             discarded: None,
         }
     }
@@ -176,11 +188,14 @@ impl<S> StrictIo<S> {
         let heads = self.scanner.heads();
         let scanned = self.scanner.scan(input);
         self.connection.received(self.scanner.heads() - heads);
+        self.connection
+            .is_in_body
+            .store(self.scanner.is_in_body(), Ordering::Relaxed);
         scanned
     }
 
     /// What the scan of all that is held means for it.
-    fn settle(&mut self, scanned: Scanned) -> io::Result<()> {
+    fn settle(&mut self, scanned: Scanned) {
         match scanned {
             Scanned::All => self.checked = self.held.len(),
             Scanned::HeadUnfinished(at) => {
@@ -194,14 +209,14 @@ impl<S> StrictIo<S> {
                 self.connection.refuse(denial);
                 self.stand_in_for_the_refused(at);
             }
-            Scanned::BodyMalformed => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "the chunked body is malformed",
-                ));
+            // What came before is handed on first: requests that are in order, and the head of this one, so that
+            // it gets an answer.
+            Scanned::BodyMalformed(at) => {
+                self.held.truncate(at);
+                self.checked = at;
+                self.is_malformed = true;
             }
         }
-        Ok(())
     }
 
     fn stand_in_for_the_refused(&mut self, at: usize) {
@@ -235,6 +250,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
             if this.hand_on(out) {
                 return Poll::Ready(Ok(()));
             }
+            if this.is_malformed {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the chunked body is malformed",
+                )));
+            }
             if this.has_refused {
                 // hyper closes after the answer; nothing more is read until then.
                 return Poll::Pending;
@@ -254,7 +275,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
                 }
                 this.held.extend_from_slice(new);
                 out.set_filled(before);
-                this.settle(scanned)?;
+                this.settle(scanned);
             } else {
                 let mut piece = [0_u8; 4096];
                 let mut piece = ReadBuf::new(&mut piece);
@@ -267,7 +288,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictIo<S> {
                     let held = std::mem::take(&mut this.held);
                     let scanned = this.scan(&held);
                     this.held = held;
-                    this.settle(scanned)?;
+                    this.settle(scanned);
                 }
             }
         }
@@ -392,7 +413,19 @@ mod tests {
         client.write_all(head.as_bytes()).await.unwrap();
         assert_eq!(read_some(&mut io).await, head);
         client.write_all(b"2;ext\r\n{}\r\n").await.unwrap();
-        let error = io.read(&mut [0; 64]).await.unwrap_err();
+        let error = io.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_malformed_chunk_is_handed_on_first() {
+        let (mut client, mut io, _) = pair();
+        let head = "POST /sessions HTTP/1.1\r\nHost: gw\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let sent = format!("{GET}{head}2\n{{}}\r\n0\r\n\r\n{GET}");
+        client.write_all(sent.as_bytes()).await.unwrap();
+        let mut passed = Vec::new();
+        let error = io.read_to_end(&mut passed).await.unwrap_err();
+        assert_eq!(String::from_utf8(passed).unwrap(), format!("{GET}{head}2"));
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
