@@ -149,7 +149,11 @@ impl<'a> Files<'a> {
             Err(error) => {
                 let title = format!("`{key}`: cannot open {}: {}", full.display(), plain(&error));
                 let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-                let help = if is_missing && !make.is_empty() { make } else { READABLE };
+                let help = if is_missing && !make.is_empty() {
+                    make
+                } else {
+                    READABLE
+                };
                 self.problems.add(span, title, help);
                 return None;
             }

@@ -144,7 +144,6 @@ pub(super) struct RawMap {
 /// `[[identity.delegate]]`
 #[derive(Debug)]
 pub(super) struct RawDelegate {
-    pub(super) span: Range<usize>,
     pub(super) service: Written<String>,
     pub(super) for_: Vec<Written<String>>,
     pub(super) from_addresses: Vec<Written<String>>,
@@ -223,6 +222,13 @@ fn listen(table: &Reader<'_>) -> RawListen {
         certificate_file: tls.required("certificate_file", "\"tls.crt\"", PathBuf::new(), path),
         key_file: tls.required("key_file", "\"tls.key\"", PathBuf::new(), path),
     });
+    if table.is_empty_list("base_paths") {
+        let wrong = Wrong::new(
+            "nothing is served below no path",
+            "write [\"/livy\"], or [\"/\"] for the root",
+        );
+        table.wrong("base_paths", &wrong);
+    }
     RawListen {
         address: table.required("address", "\"127.0.0.1:8443\"", STAND_IN_ADDRESS, socket_address),
         base_paths: base_paths.unwrap_or_else(|| vec![Written::default_of(DEFAULT_BASE_PATH.to_owned())]),
@@ -426,6 +432,7 @@ fn jwt_keys(table: &Reader<'_>, problems: &Problems) -> Option<RawKeys> {
                 "url",
                 &Wrong::new(what, "write an https:// URL; http:// is for loopback only"),
             );
+            return None;
         }
     }
     url.map(RawKeys::Url)
@@ -469,7 +476,6 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
             );
         }
         RawDelegate {
-            span: table.span().clone(),
             service: table.required("service", "\"basic:zeppelin\"", String::new(), not_empty),
             for_: for_.unwrap_or_default(),
             from_addresses: from_addresses.unwrap_or_default(),
