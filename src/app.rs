@@ -32,7 +32,7 @@ use crate::upstream::Upstream;
 
 /// Runs the gateway until SIGTERM or SIGINT, and then until its requests have ended.
 pub fn serve(config: &Path) -> anyhow::Result<()> {
-    let policy = config::load(config, 1).map_err(|report| anyhow::anyhow!("{report}"))?;
+    let policy = config::load(config, 1)?;
     logging::start(policy.log.format).context("the log could not be started")?;
     metrics::install().context("the metrics could not be started")?;
     for notice in policy.insecure.iter().chain(&policy.warnings) {

@@ -160,9 +160,12 @@ fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> O
     let paths: Vec<String> = base_paths.iter().map(|path| path.value.clone()).collect();
     let base_paths = match BasePaths::new(&paths) {
         Ok(paths) => Some(Arc::new(paths)),
+        // That the list is empty was said.
+        Err(_) if base_paths.is_empty() => None,
         Err(what) => {
-            let first = base_paths.first().and_then(|path| path.span.as_ref());
-            let at = first.or(address.span.as_ref());
+            let is_quoted = |path: &&Written<String>| what.contains(&format!("{:?}", path.value));
+            let path = base_paths.iter().find(is_quoted).or(base_paths.first());
+            let at = path.and_then(|path| path.span.as_ref());
             context
                 .problems
                 .add(at, format!("`listen.base_paths`: {what}"), "");

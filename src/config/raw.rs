@@ -1,6 +1,6 @@
 //! The file as it was written, with the defaults where nothing was: every value typed, with its place.
 //!
-//! What one value can be is decided here; what values mean together, and the files that they name, in `compile`.
+//! What one value can be is decided in `values`; what values mean together, and the files that they name, in `compile`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -11,13 +11,19 @@ use toml::de::DeTable;
 
 use super::files::SecretRef;
 use super::keys;
-use super::problem::{Problems, nearest};
+use super::problem::Problems;
 use super::reader::{Reader, Written, Wrong};
 use super::units;
 use super::url::HttpUrl;
 use crate::limits::{LoginLimits, Rate};
 use crate::policy::{Impersonation, LogFormat};
 use crate::rewrite::Impersonate;
+
+mod values;
+
+use values::{
+    choice, claim_path, field_name, issuer_name, not_empty, path, realm, size, socket_address, timeout,
+};
 
 /// The whole file.
 #[derive(Debug)]
@@ -144,7 +150,6 @@ pub(super) struct RawMap {
 /// `[[identity.delegate]]`
 #[derive(Debug)]
 pub(super) struct RawDelegate {
-    pub(super) span: Range<usize>,
     pub(super) service: Written<String>,
     pub(super) for_: Vec<Written<String>>,
     pub(super) from_addresses: Vec<Written<String>>,
@@ -223,6 +228,13 @@ fn listen(table: &Reader<'_>) -> RawListen {
         certificate_file: tls.required("certificate_file", "\"tls.crt\"", PathBuf::new(), path),
         key_file: tls.required("key_file", "\"tls.key\"", PathBuf::new(), path),
     });
+    if table.is_empty_list("base_paths") {
+        let wrong = Wrong::new(
+            "nothing is served below no path",
+            "write [\"/livy\"], or [\"/\"] for the root",
+        );
+        table.wrong("base_paths", &wrong);
+    }
     RawListen {
         address: table.required("address", "\"127.0.0.1:8443\"", STAND_IN_ADDRESS, socket_address),
         base_paths: base_paths.unwrap_or_else(|| vec![Written::default_of(DEFAULT_BASE_PATH.to_owned())]),
@@ -320,21 +332,6 @@ fn authenticate(table: &Reader<'_>) -> RawAuthenticate {
     }
 }
 
-fn timeout(table: &Reader<'_>, key: &str, default: Duration, longest: Duration) -> Written<Duration> {
-    table.parsed_or(key, default, |text| {
-        let example = format!(
-            "write a time from 100ms to {}, such as \"{}\"",
-            units::show_duration(longest),
-            units::show_duration(default)
-        );
-        let time = units::duration(text).map_err(|what| Wrong::new(what, example.as_str()))?;
-        if time < SHORTEST_TIMEOUT || time > longest {
-            return Err(Wrong::new(format!("{text:?} is out of range"), example));
-        }
-        Ok(time)
-    })
-}
-
 fn basic(table: &Reader<'_>) -> RawBasic {
     RawBasic {
         users_file: table.required("users_file", "\"users.htpasswd\"", PathBuf::new(), path),
@@ -426,6 +423,7 @@ fn jwt_keys(table: &Reader<'_>, problems: &Problems) -> Option<RawKeys> {
                 "url",
                 &Wrong::new(what, "write an https:// URL; http:// is for loopback only"),
             );
+            return None;
         }
     }
     url.map(RawKeys::Url)
@@ -469,7 +467,6 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
             );
         }
         RawDelegate {
-            span: table.span().clone(),
             service: table.required("service", "\"basic:zeppelin\"", String::new(), not_empty),
             for_: for_.unwrap_or_default(),
             from_addresses: from_addresses.unwrap_or_default(),
@@ -523,127 +520,6 @@ fn requests(table: &Reader<'_>) -> RawRequests {
     }
 }
 
-fn size(table: &Reader<'_>, key: &str, default: u64, largest: u64) -> Written<u64> {
-    table.parsed_or(key, default, |text| {
-        let example = format!(
-            "write a size from 1 KiB to {}, such as \"{}\"",
-            units::show_size(largest),
-            units::show_size(default)
-        );
-        let size = units::size(text).map_err(|what| Wrong::new(what, example.as_str()))?;
-        if size < SMALLEST_SIZE || size > largest {
-            return Err(Wrong::new(format!("{text:?} is out of range"), example));
-        }
-        Ok(size)
-    })
-}
-
-/// One of several words.
-fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
-    if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
-        return Ok(*value);
-    }
-    let words = || choices.iter().map(|(word, _)| *word);
-    let instead = match nearest(text, words()) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!(
-            "write one of {}",
-            words()
-                .map(|word| format!("{word:?}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    };
-    Err(Wrong::new(format!("{text:?} is not possible here"), instead))
-}
-
-fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
-    text.parse().map_err(|_| {
-        Wrong::new(
-            format!("{text:?} is no address with a port"),
-            "write an IP address and a port, such as \"127.0.0.1:8443\", \"0.0.0.0:8443\" or \"[::]:8443\"",
-        )
-    })
-}
-
-fn path(text: &str) -> Result<PathBuf, Wrong> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(Wrong::new("the path is empty", "write the path of a file"));
-    }
-    if text.starts_with("file:") || text.starts_with("env:") {
-        return Err(Wrong::new(
-            format!("{text:?} is a reference to a secret, not a path"),
-            "write the path alone, without \"file:\"",
-        ));
-    }
-    Ok(PathBuf::from(text))
-}
-
-fn not_empty(text: &str) -> Result<String, Wrong> {
-    if text.trim().is_empty() {
-        return Err(Wrong::new("the text is empty", "write at least one character"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Wrong::new(
-            "the text has a control character",
-            "write printable characters only",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-/// A realm is written between quotes in a header (RFC 9110 §11.5).
-fn realm(text: &str) -> Result<String, Wrong> {
-    let fits = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && byte != b'"' && byte != b'\\';
-    if text.is_empty() || !text.bytes().all(fits) {
-        return Err(Wrong::new(
-            format!("{text:?} cannot stand in a header"),
-            "write printable ASCII without quotes and backslashes, such as \"livy\"",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-/// The name is used in rules (`jwt:corp`), logs and metric labels.
-fn issuer_name(text: &str) -> Result<String, Wrong> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
-    if text.is_empty() || text.len() > 32 || !text.bytes().all(fits) {
-        return Err(Wrong::new(
-            format!("{text:?} cannot name an issuer"),
-            "write up to 32 of a-z, 0-9, - and _, such as \"corp\"",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-fn claim_path(text: &str) -> Result<String, Wrong> {
-    if text.split('.').any(str::is_empty) {
-        return Err(Wrong::new(
-            format!("{text:?} names no claim"),
-            "write a claim's name, or a.b.c for one inside others",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-fn field_name(text: &str) -> Result<String, Wrong> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if text.is_empty() || !text.bytes().all(fits) {
-        return Err(Wrong::new(
-            format!("{text:?} is no key of a creation"),
-            "write the key's bare name, such as \"ttl\"",
-        ));
-    }
-    // Who a session runs as is decided by the gateway alone; that key it always knows.
-    if text.eq_ignore_ascii_case("proxyUser") || text.eq_ignore_ascii_case("doAs") {
-        return Err(Wrong::new(
-            format!("{text:?} says for whom Livy acts, which the gateway alone decides"),
-            "remove it",
-        ));
-    }
-    Ok(text.to_owned())
-}
-
 /// Never connected to: a problem was recorded.
 fn stand_in_url() -> HttpUrl {
     HttpUrl {
@@ -664,7 +540,6 @@ const DEFAULT_CONNECT: Duration = Duration::from_secs(3);
 const DEFAULT_READ: Duration = Duration::from_secs(30);
 const DEFAULT_CREATE: Duration = Duration::from_secs(90);
 const DEFAULT_DELETE: Duration = Duration::from_secs(120);
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 /// What challenges call the gateway.
 pub(super) const DEFAULT_REALM: &str = "livy";
 const DEFAULT_USER_CLAIM: &str = "sub";
@@ -676,4 +551,3 @@ const DEFAULT_MAX_BODY: u64 = 1 << 20;
 const LARGEST_BODY: u64 = 64 << 20;
 const DEFAULT_MAX_UPLOAD: u64 = 100 << 20;
 const LARGEST_UPLOAD: u64 = 64 << 30;
-const SMALLEST_SIZE: u64 = 1 << 10;

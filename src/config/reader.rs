@@ -153,19 +153,17 @@ impl<'a> Reader<'a> {
         let Some((value, span)) = self.value(key) else {
             return Written::default_of(default);
         };
-        let number = value
-            .as_integer()
-            .and_then(|number| u32::from_str_radix(number.as_str(), number.radix()).ok())
-            .filter(|number| *number > 0);
-        match number {
+        let Some(written) = value.as_integer() else {
+            self.wrong_type(key, value, &span, &format!("a whole number such as {default}"));
+            return Written::at(default, &span);
+        };
+        let number = u32::from_str_radix(written.as_str(), written.radix());
+        match number.ok().filter(|number| *number > 0) {
             Some(number) => Written::at(number, &span),
             None => {
-                self.wrong_type(
-                    key,
-                    value,
-                    &span,
-                    &format!("a whole number from 1 on, such as {default}"),
-                );
+                let what = format!("{written} is out of range");
+                let instead = format!("write a number from 1 to {}, such as {default}", u32::MAX);
+                self.wrong(key, &Wrong::new(what, instead));
                 Written::at(default, &span)
             }
         }

@@ -243,7 +243,6 @@ fn show_identity(page: &mut Page, raw: &RawIdentity) {
     }
     for rule in delegate {
         let RawDelegate {
-            span: _,
             service,
             for_,
             from_addresses,

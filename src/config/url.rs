@@ -54,40 +54,31 @@ impl HttpUrl {
                 "write scheme, host, port and path only",
             )
         })?;
-        let host = uri
-            .host()
-            .unwrap_or("")
-            .trim_start_matches('[')
-            .trim_end_matches(']');
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let bracketed = uri.host().unwrap_or("");
+        let host = bracketed.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(Wrong::new(
                 format!("{text:?} names no host"),
                 "write scheme, host, port and path",
             ));
         }
-        let port = uri.port_u16();
-        if uri.port().is_none()
-            && uri.authority().is_some_and(|authority| {
-                !authority.as_str().ends_with([']']) && authority.as_str().ends_with(':')
-            })
-        {
+        let port = match authority.strip_prefix(bracketed) {
+            Some("") => Some(if is_https { 443 } else { 80 }),
+            Some(_) | None => uri.port_u16().filter(|port| *port > 0),
+        };
+        let Some(port) = port else {
             return Err(Wrong::new(
-                format!("{text:?} has a colon without a port"),
-                "write the port, or drop the colon",
+                format!("{authority:?} has no port after its colon"),
+                "write a port from 1 to 65535, or drop the colon",
             ));
-        }
-        if port == Some(0) {
-            return Err(Wrong::new(
-                "port 0 cannot be connected to",
-                "write the port that the server listens on",
-            ));
-        }
+        };
         Ok(Self {
             text: text.to_owned(),
             is_https,
             host: host.to_owned(),
-            port: port.unwrap_or(if is_https { 443 } else { 80 }),
-            authority: uri.authority().map(ToString::to_string).unwrap_or_default(),
+            port,
+            authority: authority.to_owned(),
             path: uri.path().trim_end_matches('/').to_owned(),
         })
     }

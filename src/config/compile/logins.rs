@@ -31,7 +31,7 @@ pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<
             "write a table [basic] with users_file = \"users.htpasswd\"",
         );
     }
-    refuse_twins(jwt, context);
+    let has_twins = refuse_twins(jwt, context);
     let users = basic.map(|basic| users(basic, context));
     let issuers: Vec<_> = jwt.iter().map(|jwt| issuer(jwt, context)).collect();
     let issuers: Option<Vec<_>> = issuers.into_iter().collect();
@@ -43,6 +43,9 @@ pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<
         Some(read) => Some(read?),
         None => None,
     };
+    if has_twins {
+        return None;
+    }
     match Authn::new(realm, users, issuers?) {
         Ok(authn) => Some(authn),
         Err(what) => {
@@ -94,14 +97,17 @@ fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
 }
 
 /// Two entries of one name or of one issuer could not be told apart later.
-fn refuse_twins(jwt: &[RawJwt], context: &Context<'_>) {
+fn refuse_twins(jwt: &[RawJwt], context: &Context<'_>) -> bool {
+    let mut found = false;
     for (place, entry) in jwt.iter().enumerate() {
         for earlier in jwt.iter().take(place) {
             if is_twin(&earlier.name, &entry.name) {
+                found = true;
                 let what = format!("another entry is named {:?} already", entry.name.value);
                 context.wrong("jwt.name", &entry.name, &Wrong::new(what, "write another name"));
             }
             if is_twin(&earlier.issuer, &entry.issuer) {
+                found = true;
                 let what = format!("another entry has the issuer {:?} already", entry.issuer.value);
                 context.wrong(
                     "jwt.issuer",
@@ -111,6 +117,7 @@ fn refuse_twins(jwt: &[RawJwt], context: &Context<'_>) {
             }
         }
     }
+    found
 }
 
 fn is_twin(one: &Written<String>, other: &Written<String>) -> bool {
@@ -274,7 +281,7 @@ pub(super) fn identities(
     match &raw.livy.authenticate {
         // Livy trusts its gateway's own account: nobody may become that.
         RawAuthenticate::Basic { user, password: _ } | RawAuthenticate::Simple { user } => {
-            reserved.push(user.value.clone())
+            reserved.extend(user.span.is_some().then(|| user.value.clone()));
         }
         RawAuthenticate::None => {}
     }
@@ -288,16 +295,32 @@ pub(super) fn identities(
             Some(identities.with_users(groups))
         }
         Err(what) => {
-            let first = also_reserved.first().and_then(|name| name.span.as_ref());
-            context.problems.add(first, format!("`identity`: {what}"), "");
+            let at = named_in(&what, identity).and_then(|written| written.span.as_ref());
+            context.problems.add(at, format!("`identity`: {what}"), "");
             None
         }
     }
 }
 
+/// The setting that a verdict on all rules together is about: it begins with the key and quotes the value.
+fn named_in<'a>(what: &str, identity: &'a RawIdentity) -> Option<&'a Written<String>> {
+    let is_quoted = |written: &&Written<String>| what.contains(&format!("\"{}\"", written.value));
+    if what.starts_with("livy_user") {
+        identity.map.iter().map(|rule| &rule.livy_user).find(is_quoted)
+    } else if what.starts_with("for") {
+        identity
+            .delegate
+            .iter()
+            .flat_map(|rule| &rule.for_)
+            .find(is_quoted)
+    } else {
+        identity.also_reserved.iter().find(is_quoted)
+    }
+}
+
 fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<MapRule> {
     let RawMap {
-        span,
+        span: _,
         from,
         subject,
         livy_user,
@@ -321,13 +344,15 @@ fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<M
         context.wrong("identity.map.from", from, &wrong);
     }
     livy_user.span.as_ref()?;
-    let subject = subject.as_ref().map(|subject| subject.value.as_str());
-    match MapRule::new(filter, subject, &livy_user.value) {
+    let expression = subject.as_ref().map(|subject| subject.value.as_str());
+    match MapRule::new(filter, expression, &livy_user.value) {
         Ok(rule) => Some(rule),
         Err(what) => {
-            context
-                .problems
-                .add(Some(span), format!("`identity.map`: {what}"), "");
+            let at = match subject {
+                Some(subject) if what.starts_with("subject") => subject.span.as_ref(),
+                Some(_) | None => livy_user.span.as_ref(),
+            };
+            context.problems.add(at, format!("`identity.map`: {what}"), "");
             None
         }
     }
@@ -335,7 +360,6 @@ fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<M
 
 fn delegate_rule(raw: &RawDelegate, config: &RawConfig, context: &Context<'_>) -> Option<DelegateRule> {
     let RawDelegate {
-        span,
         service,
         for_,
         from_addresses,
@@ -353,9 +377,16 @@ fn delegate_rule(raw: &RawDelegate, config: &RawConfig, context: &Context<'_>) -
     let rule = match DelegateRule::new(&service.value, &targets, &networks?) {
         Ok(rule) => rule,
         Err(what) => {
+            let is_quoted = |target: &&Written<String>| what.contains(&format!("\"{}\"", target.value));
+            let at = if what.starts_with("for") {
+                for_.iter().find(is_quoted)
+            } else {
+                Some(service)
+            };
+            let at = at.and_then(|written| written.span.as_ref());
             context
                 .problems
-                .add(Some(span), format!("`identity.delegate`: {what}"), "");
+                .add(at, format!("`identity.delegate`: {what}"), "");
             return None;
         }
     };

@@ -1,0 +1,387 @@
+//! The command line as its users meet it: what it prints, and its exit codes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+const CONFIGURATION: &str = r#"
+[listen]
+address = "127.0.0.1:8443"
+
+[livy]
+url = "http://127.0.0.1:8998"
+
+[basic]
+users_file = "users.htpasswd"
+
+[[jwt]]
+name = "demo"
+issuer = "demo"
+audience = ["livy-gateway"]
+algorithms = ["HS256"]
+keys = { secret = "file:hmac.key" }
+groups_claim = "groups"
+
+[[identity.map]]
+from = "jwt:demo"
+subject = '(?<name>[a-z]+)@example\.org'
+livy_user = "${name}"
+
+[[identity.map]]
+from = "basic"
+livy_user = "${subject}"
+
+[[identity.delegate]]
+service = "basic:zeppelin"
+for = ["group:analysts"]
+from_addresses = ["10.1.0.0/16"]
+"#;
+
+/// A folder with a configuration, its secret, and the users alice (of the analysts) and zeppelin.
+struct Desk {
+    directory: TempDir,
+}
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        desk.put("gateway.toml", CONFIGURATION);
+        desk.put("hmac.key", &uuid::Uuid::now_v7().simple().to_string());
+        for arguments in [&["alice", "--group", "analysts"][..], &["zeppelin"]] {
+            let add = [&["users", "add", "--file", "users.htpasswd"][..], arguments].concat();
+            assert_eq!(desk.run(&add, "a password of this test\n").code, Some(0));
+        }
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn put(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Said {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_livy-gateway"))
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that needs no input may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
+    fn explain(&self, arguments: &[&str]) -> Said {
+        self.run(
+            &[&["explain", "--config", "gateway.toml"][..], arguments].concat(),
+            "",
+        )
+    }
+}
+
+#[test]
+fn check_says_what_a_good_file_means_and_exits_with_0() {
+    let desk = Desk::new();
+    let said = desk.run(&["check", "--config", "gateway.toml"], "");
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    for words in [
+        "http://127.0.0.1:8443 at /livy",
+        "Basic: 2 users",
+        "jwt:demo from demo, HS256",
+        "2 rules; 1 delegate",
+    ] {
+        assert!(said.out.contains(words), "{words} is not in\n{}", said.out);
+    }
+    assert!(said.out.lines().count() <= 12, "{}", said.out);
+}
+
+#[test]
+fn check_says_all_problems_of_a_bad_file_without_color_and_exits_with_1() {
+    let desk = Desk::new();
+    desk.put(
+        "bad.toml",
+        &CONFIGURATION.replace("url =", "uri =").replace("8443", "port"),
+    );
+    let said = desk.run(&["check", "--config", "bad.toml"], "");
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    for words in ["bad.toml:3:11", "did you mean `url`?", "3 problems in bad.toml"] {
+        assert!(said.err.contains(words), "{words} is not in\n{}", said.err);
+    }
+    assert!(!said.err.contains('\u{1b}'), "{}", said.err);
+}
+
+#[test]
+fn serve_refuses_what_check_refuses_in_the_same_words() {
+    let desk = Desk::new();
+    desk.put("bad.toml", "");
+    let check = desk.run(&["check", "--config", "bad.toml"], "");
+    for arguments in [&["serve", "--config", "bad.toml"][..], &["--config", "bad.toml"]] {
+        let serve = desk.run(arguments, "");
+        assert_eq!(serve.code, Some(1));
+        assert!(serve.err.contains(check.err.trim()), "{}", serve.err);
+    }
+}
+
+#[test]
+fn a_wrong_command_exits_with_2() {
+    let desk = Desk::new();
+    let wrong: [&[&str]; 6] = [
+        &[],
+        &["check"],
+        &["sessions"],
+        &["show", "--config"],
+        &["explain", "--config", "gateway.toml", "GET", "/livy/sessions"],
+        &[
+            "token",
+            "--config",
+            "gateway.toml",
+            "--subject",
+            "alice",
+            "--lifetime",
+            "60",
+        ],
+    ];
+    for arguments in wrong {
+        assert_eq!(desk.run(arguments, "").code, Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_users_file_is_edited_from_its_making_to_its_last_user() {
+    let desk = Desk::new();
+    let file = ["--file", "new.htpasswd"];
+    let users = |what: &[&str], input: &str| desk.run(&[&["users"][..], what, &file].concat(), input);
+    assert_eq!(
+        users(&["add", "carol", "--group", "etl", "--group", "ops"], "first\n").out,
+        "added carol\n"
+    );
+    assert_eq!(
+        users(&["add", "carol"], "second\n").out,
+        "replaced the password of carol\n"
+    );
+    assert_eq!(users(&["list"], "").out, "carol  argon2id  etl,ops\n");
+    assert_eq!(users(&["remove", "carol"], "").out, "removed carol\n");
+    let again = users(&["remove", "carol"], "");
+    assert_eq!(
+        (again.code, again.err.as_str()),
+        (Some(1), "error: there is no user carol in new.htpasswd\n")
+    );
+}
+
+#[test]
+fn an_empty_password_is_refused_and_makes_no_file() {
+    let desk = Desk::new();
+    let said = desk.run(&["users", "add", "--file", "none.htpasswd", "carol"], "\n");
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (Some(1), "error: the password is empty\n")
+    );
+    assert!(!desk.path("none.htpasswd").exists());
+}
+
+#[test]
+fn a_hashed_password_is_a_line_that_a_users_file_takes() {
+    let desk = Desk::new();
+    let said = desk.run(
+        &["hash-password", "dave", "--group", "etl"],
+        "a password of this test\n",
+    );
+    assert!(
+        said.out.starts_with("dave:$argon2id$") && said.out.ends_with(":etl\n"),
+        "{}",
+        said.out
+    );
+    desk.put("users.htpasswd", &said.out);
+    assert_eq!(
+        desk.run(&["users", "list", "--file", "users.htpasswd"], "").out,
+        "dave  argon2id  etl\n"
+    );
+    let bare = desk.run(&["hash-password"], "a password of this test").out;
+    assert!(bare.starts_with("$argon2id$"), "{bare}");
+}
+
+#[test]
+fn a_name_that_no_login_could_have_is_refused() {
+    let said = Desk::new().run(&["hash-password", "da:ve"], "a password of this test\n");
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_token_is_good_for_explain() {
+    let desk = Desk::new();
+    let make = [
+        "token",
+        "--config",
+        "gateway.toml",
+        "--issuer",
+        "demo",
+        "--subject",
+        "alice@example.org",
+        "--group",
+        "etl",
+    ];
+    let token = desk.run(&make, "").out;
+    assert_eq!(token.matches('.').count(), 2);
+    let said = desk.explain(&["--jwt", token.trim(), "GET", "/livy/sessions/7"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    for words in [
+        "jwt:demo:alice@example.org, in etl",
+        "to the Livy user alice: [[identity.map]] in line 19",
+        "GET /sessions/7?doAs=alice",
+    ] {
+        assert!(said.out.contains(words), "{words} is not in\n{}", said.out);
+    }
+}
+
+#[test]
+fn a_token_that_was_touched_is_refused_and_said_to_be() {
+    let desk = Desk::new();
+    let token = desk
+        .run(
+            &[
+                "token",
+                "--config",
+                "gateway.toml",
+                "--subject",
+                "alice@example.org",
+            ],
+            "",
+        )
+        .out;
+    let (signed, signature) = token.trim().rsplit_once('.').unwrap();
+    let other = if signature.starts_with('A') { 'B' } else { 'A' };
+    let touched = format!("{signed}.{other}{}", &signature[1..]);
+    let said = desk.explain(&["--jwt", &touched, "GET", "/livy/sessions"]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.out.contains("refused    401 invalid_credentials"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
+fn explain_names_both_users_of_a_refused_impersonation() {
+    let said = Desk::new().explain(&["--user", "alice", "POST", "/livy/sessions?doAs=root"]);
+    assert_eq!(said.code, Some(1));
+    let refusal = said.out.lines().last().unwrap();
+    assert!(
+        refusal.starts_with("refused    403 impersonation_refused"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("'alice'") && refusal.contains("'root'"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn explain_shows_the_body_that_livy_would_receive() {
+    let desk = Desk::new();
+    desk.put(
+        "body.json",
+        r#"{"kind": "pyspark", "proxyUser": "alice", "numExecutors": 10}"#,
+    );
+    let said = desk.explain(&["--user", "alice", "--body", "body.json", "POST", "/livy/sessions"]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let body = said.out.lines().last().unwrap().trim();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({"kind": "pyspark", "numExecutors": 10, "proxyUser": "alice"})
+    );
+}
+
+#[test]
+fn explain_refuses_a_body_as_the_gateway_would() {
+    let desk = Desk::new();
+    for (body, code) in [
+        (
+            r#"{"kind": "pyspark", "proxyUser": "root"}"#,
+            "403 impersonation_refused",
+        ),
+        (
+            r#"{"conf": {"spark.kubernetes.authenticate.driver.serviceAccountName": "x", "livy.rsc.x": "1"}}"#,
+            "conf_refused",
+        ),
+        (r#"{"knid": "pyspark"}"#, "unknown_field"),
+        ("[]", "invalid_body"),
+    ] {
+        desk.put("body.json", body);
+        let said = desk.explain(&["--user", "alice", "--body", "body.json", "POST", "/livy/sessions"]);
+        assert_eq!(said.code, Some(1), "{body}");
+        assert!(said.out.contains(code), "{body}: {}", said.out);
+        assert!(!said.out.contains("Livy gets"), "{body}: {}", said.out);
+    }
+}
+
+#[test]
+fn explain_lets_a_delegate_act_from_where_it_may_and_from_nowhere_else() {
+    let desk = Desk::new();
+    let ask = |from| {
+        desk.explain(&[
+            "--user",
+            "zeppelin",
+            "--from",
+            from,
+            "GET",
+            "/livy/sessions?doAs=alice",
+        ])
+    };
+    let near = ask("10.1.2.3");
+    assert_eq!(near.code, Some(0));
+    assert!(
+        near.out
+            .contains("alice, whom the query names: an [[identity.delegate]] allows it"),
+        "{}",
+        near.out
+    );
+    assert!(near.out.contains("GET /sessions?doAs=alice"), "{}", near.out);
+    assert_eq!(ask("10.2.2.3").code, Some(1));
+}
+
+#[test]
+fn explain_says_that_a_user_is_not_in_the_file() {
+    let said = Desk::new().explain(&["--user", "mallory", "GET", "/livy/sessions"]);
+    assert!(
+        said.out
+            .contains("mallory is not in the users file: a real login would be refused"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
+fn explain_refuses_what_is_no_operation_of_livy() {
+    let said = Desk::new().explain(&["--user", "alice", "GET", "/livy/metrics"]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.out.contains("404 unknown_operation"), "{}", said.out);
+}
