@@ -154,7 +154,8 @@ pub(crate) fn submit_job(entry: &mut Entry, call: &Call<'_>, version: Version) -
         result: None,
         sent: sent.to_owned(),
     };
-    let answer = Answer::json(201, &JobView::of(entry.jobs.len(), &job));
+    // Livy counts jobs from 1.
+    let answer = Answer::json(201, &JobView::of(entry.jobs.len() + 1, &job));
     entry.jobs.push(job);
     Ok(answer)
 }
@@ -183,18 +184,16 @@ pub(crate) fn cancel_job(entry: &mut Entry, number: &str) -> Done {
 
 fn job<'a>(entry: &'a mut Entry, number: &str) -> Result<(usize, &'a mut Job), Answer> {
     let id = number_of(number)?;
-    let index = usize::try_from(id).unwrap_or(usize::MAX);
+    let index = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
     let missing = || {
         Answer::text(
             500,
             &format!("java.util.NoSuchElementException: key not found: {id}"),
         )
     };
-    entry
-        .jobs
-        .get_mut(index)
-        .map(|job| (index, job))
-        .ok_or_else(missing)
+    let index = index.ok_or_else(missing)?;
+    let job = entry.jobs.get_mut(index).ok_or_else(missing)?;
+    Ok((index + 1, job))
 }
 
 pub(crate) fn upload(

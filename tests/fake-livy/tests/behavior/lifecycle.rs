@@ -123,10 +123,10 @@ async fn jobs_are_taken_in_base64_and_succeed() {
     );
     assert_eq!(
         (sent.status, sent.text().as_str()),
-        (201, r#"{"id":0,"state":"SENT","result":null,"error":null}"#)
+        (201, r#"{"id":1,"state":"SENT","result":null,"error":null}"#)
     );
     let states = [(); 2].map(|()| {
-        client.get("/sessions/0/jobs/0").json()["state"]
+        client.get("/sessions/0/jobs/1").json()["state"]
             .as_str()
             .unwrap()
             .to_owned()
