@@ -3,6 +3,7 @@
 What is missing is installed by apt when we are root; else the line to run is printed, and `Missing`
 raised. Nothing is ever installed without saying so.
 """
+import hashlib
 import os
 import shutil
 import subprocess
@@ -39,6 +40,28 @@ class step:
     def __exit__(self, failure, *_):
         if failure is None:
             say(f"  done in {time.monotonic() - self.began:.0f} s")
+
+
+def once(target, inputs, title, work):
+    """Fills the directory `target` by `work`, unless that was completed from the same inputs."""
+    mark = target / ".complete"
+    key = hashlib.sha256(repr(inputs).encode()).hexdigest()
+    if mark.exists() and mark.read_text() == key:
+        return
+    with step(title):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        work()
+        mark.write_text(key)
+
+
+def run(command, failure, kind=Missing, **env):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env={**os.environ, **env})
+    if done.returncode:
+        lines = done.stdout.splitlines()
+        errors = [line for line in lines if "ERROR" in line] or lines
+        raise kind(f"{failure}\n    " + "\n    ".join(errors[:5]))
 
 
 class Tool:
