@@ -3,7 +3,7 @@
 CARGO := cargo
 REAL_LIVY := deploy/demo/livy
 SHELL_SCRIPTS := .ci/run deploy/demo/run deploy/demo/packages deploy/demo/standin/spark-submit \
-	deploy/hdinsight/calls.sh
+	deploy/hdinsight/calls.sh tests/live/clients/curl_flow.sh
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -35,10 +35,11 @@ lint: tools ## clippy, and shellcheck of the scripts
 unit: tools ## unit, property, configuration and whole-gateway tests, and those of the simulated Livy
 	$(CARGO) test --workspace --locked
 
-live: tools ## the live tests, on a real Livy that is installed first (LIVY_DIST=DIR adds yours)
+live: tools ## the live tests, on a real Livy with real clients, installed first (LIVY_DIST=DIR adds yours)
 	$(REAL_LIVY) install --dist ''
 	@if [ -n "$$LIVY_DIST" ]; then $(REAL_LIVY) install; fi
-	LIVY_REAL="$(CURDIR)/$(REAL_LIVY)" $(CARGO) test --test live --locked -- --nocapture
+	tests/live/clients/install >/dev/null
+	$(CARGO) test --test live --locked -- --nocapture
 
 doc: tools ## the API documentation, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
