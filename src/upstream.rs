@@ -165,9 +165,10 @@ impl Upstream {
         let mut fresh = self.connect(livy).await?;
         match fresh.sender.try_send_request(request).await {
             Ok(answer) => Ok(self.lend(fresh, answer, livy, is_kept)),
-            Err(error) => {
+            Err(mut error) => {
                 warn!(error = %error.error(), "Livy closed the connection without an answer");
-                Err(Failure::Lost)
+                let is_unsent = error.take_message().is_some();
+                Err(if is_unsent { Failure::Unreachable } else { Failure::Lost })
             }
         }
     }
