@@ -119,12 +119,12 @@ impl App {
         let mut operators = pin!(self.serve_operators(config));
         tokio::select! {
             served = &mut operators => return served,
-            () = told.to_end() => self.begin_to_end(),
+            () = told.awaited() => self.begin_to_end(),
         }
         tokio::select! {
             served = &mut operators => return served,
             ended = timeout(DRAIN_TIME, self.have_ended()) => self.tell_end(ended.is_ok()),
-            () = told.to_end() => {
+            () = told.awaited() => {
                 warn!("told twice to end");
                 self.tell_end(false);
             }
@@ -282,7 +282,7 @@ impl Told {
         })
     }
 
-    async fn to_end(&mut self) {
+    async fn awaited(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -4,6 +4,7 @@
 //! one byte was written.
 
 mod connect;
+mod paced;
 mod pool;
 mod reply;
 
@@ -25,6 +26,7 @@ use crate::policy::{Livy, Timeouts};
 use crate::rewrite::{Outbound, Payload};
 use crate::telemetry::metrics;
 
+use paced::Paced;
 pub use reply::{ReplyBody, ReplyError};
 
 /// A body on its way to Livy; an error in it ends the connection.
@@ -104,6 +106,8 @@ impl Upstream {
         let operation = outbound.operation();
         // Livy may answer before it took the whole upload; such a connection is not fit for another request.
         let is_kept = upload.is_none();
+        let deadline = Arc::new(self.0.deadlines.after(limit));
+        let upload = upload.map(|body| Paced::new(body, Arc::clone(&deadline), limit).boxed_unsync());
         let request = with_body(outbound, upload);
         let exchange = self.exchange(
             livy,
@@ -114,9 +118,10 @@ impl Upstream {
                 reuse,
             },
         );
-        match self.0.deadlines.limit(limit, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => {
+        tokio::select! {
+            biased;
+            answer = exchange => answer,
+            () = deadline.over() => {
                 warn!(
                     operation,
                     limit_seconds = limit.as_secs(),
@@ -165,9 +170,14 @@ impl Upstream {
         let mut fresh = Box::pin(self.connect(livy)).await?;
         match fresh.sender.try_send_request(request).await {
             Ok(answer) => Ok(self.lend(fresh, answer, livy, is_kept)),
-            Err(error) => {
+            Err(mut error) => {
                 warn!(error = %error.error(), "Livy closed the connection without an answer");
-                Err(Failure::Lost)
+                let is_unsent = error.take_message().is_some();
+                Err(if is_unsent {
+                    Failure::Unreachable
+                } else {
+                    Failure::Lost
+                })
             }
         }
     }

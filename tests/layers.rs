@@ -151,6 +151,16 @@ fn only_rewrite_writes_for_whom_livy_shall_act() {
             "\"proxyUser\"",
             "reads what Livy answered",
         ),
+        (
+            "src/config/raw/values.rs",
+            "\"doAs\"",
+            "refuses it as an extra field",
+        ),
+        (
+            "src/config/raw/values.rs",
+            "\"proxyUser\"",
+            "refuses it as an extra field",
+        ),
         ("src/config/raw.rs", "\"doAs\"", "a word of the configuration"),
         (
             "src/config/raw.rs",

@@ -203,7 +203,9 @@ def start_gateway(stage, binaries, livy):
     config = stage.directory / "gateway.toml"
     config.write_text(CONFIGURATION.format(port=port, admin_port=admin_port, livy=livy.url,
                                            account=GATEWAY_ACCOUNT))
-    (stage.directory / "hmac.key").write_text(secrets.token_hex(32))
+    key = stage.directory / "hmac.key"
+    key.touch(mode=0o600)
+    key.write_text(secrets.token_hex(32))
     users = stage.directory / "users.htpasswd"
     passwords = {name: secrets.token_urlsafe(12) for name in ("alice", "bob")}
     for name, password in passwords.items():

@@ -20,7 +20,15 @@ pub enum AnswerBody {
     /// Known whole.
     Whole(Option<Bytes>),
     /// Livy's, as it arrives.
-    Passing(ReplyBody),
+    Passing(Box<Passing>),
+}
+
+/// Livy's answer on its way.
+#[derive(Debug)]
+pub struct Passing {
+    /// What was read before the head went out.
+    pub(super) first: Option<Bytes>,
+    pub(super) rest: ReplyBody,
 }
 
 impl AnswerBody {
@@ -40,21 +48,33 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passing(reply) => Pin::new(reply).poll_frame(cx),
+            Self::Passing(passing) => match passing.first.take() {
+                Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+                None => Pin::new(&mut passing.rest).poll_frame(cx),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Passing(reply) => reply.is_end_stream(),
+            Self::Passing(passing) => passing.first.is_none() && passing.rest.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Passing(reply) => reply.size_hint(),
+            Self::Passing(passing) => {
+                let first = passing.first.as_ref().map_or(0, Bytes::len) as u64;
+                let rest = passing.rest.size_hint();
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower().saturating_add(first));
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper.saturating_add(first));
+                }
+                hint
+            }
         }
     }
 }

@@ -87,7 +87,11 @@ impl Gateway {
         if errand.grant.operation().outlives_client() {
             self.carry_out_to_the_end(policy, errand, report).await
         } else {
-            let done = self.carry_out(policy, errand).await;
+            let done = if call.method.is_safe() {
+                self.carry_out(policy, errand).await
+            } else {
+                Box::pin(self.carry_out_held(policy, errand)).await
+            };
             report.heard_from_livy(done.livy_status, done.livy_took);
             done.answer
         }
@@ -203,6 +207,7 @@ impl Gateway {
         report: &mut Report<'_>,
     ) -> Result<Response<AnswerBody>, Denial> {
         let (gateway, policy) = (self.clone(), Arc::clone(policy));
+        let look = look(errand.grant.operation());
         let (sender, receiver) = oneshot::channel();
         let detached = Detached::begin(&self.0.shared);
         tokio::spawn(async move {
@@ -216,7 +221,8 @@ impl Gateway {
                 info!(request_id, operation, %user, livy_status = status, "ran to its end after its client had left");
             }
         });
-        let done = receiver.await.map_err(|_| Denial::Internal)?;
+        // Nothing comes if the task ended by a defect, and what it had sent is sent.
+        let done = receiver.await.map_err(|_| Denial::OutcomeUnknown { look })?;
         report.heard_from_livy(done.livy_status, done.livy_took);
         done.answer
     }

@@ -7,7 +7,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use serde_json::value::RawValue;
 
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, Passing};
 use crate::denial::Denial;
 use crate::livy::operation::Method;
 use crate::rewrite::{self, Endpoint};
@@ -38,7 +38,16 @@ pub(super) async fn translate(
             if !is_plain || !(is_empty || asked.method == Method::Head || is_json(&head.headers)) {
                 return Err(Denial::UpstreamUnexpected { read });
             }
-            let mut response = Response::new(AnswerBody::Passing(body));
+            let body = if asked.method.is_safe() {
+                begin(body).await?
+            } else {
+                // It is read whole by whoever carries the request out: see `hold`.
+                AnswerBody::Passing(Box::new(Passing {
+                    first: None,
+                    rest: body,
+                }))
+            };
+            let mut response = Response::new(body);
             *response.status_mut() = head.status;
             copy_headers(endpoint, asked, &head.headers, response.headers_mut());
             Ok(response)
@@ -60,6 +69,42 @@ pub(super) async fn translate(
     }
 }
 
+/// A small answer is read whole, and of a larger one the first piece, before its head is passed on: if Livy's
+/// connection breaks until then, the client is told so instead of losing its own.
+async fn begin(mut body: ReplyBody) -> Result<AnswerBody, Denial> {
+    let broken = |error: ReplyError| match error {
+        ReplyError::Broken(_) => Denial::UpstreamLost,
+        ReplyError::Stalled => Denial::UpstreamTimeout,
+    };
+    let mut first = Bytes::new();
+    while first.is_empty() {
+        match body.frame().await.transpose().map_err(broken)? {
+            Some(frame) => first = frame.into_data().unwrap_or_default(),
+            None => return Ok(AnswerBody::whole(first)),
+        }
+    }
+    if body.is_end_stream() {
+        return Ok(AnswerBody::whole(first));
+    }
+    let is_small = body
+        .size_hint()
+        .exact()
+        .is_some_and(|rest| rest <= HELD_BYTES_MAX);
+    if !is_small {
+        return Ok(AnswerBody::Passing(Box::new(Passing {
+            first: Some(first),
+            rest: body,
+        })));
+    }
+    let mut whole = BytesMut::from(first);
+    while let Some(frame) = body.frame().await.transpose().map_err(broken)? {
+        if let Ok(data) = frame.into_data() {
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(AnswerBody::whole(whole))
+}
+
 /// Reads the rest of an answer, so that the connection is free and the outcome known before the client takes any of it.
 pub(super) async fn hold(
     asked: &Asked,
@@ -68,7 +113,7 @@ pub(super) async fn hold(
     let (head, body) = response.into_parts();
     let whole = match body {
         AnswerBody::Whole(bytes) => bytes.unwrap_or_default(),
-        AnswerBody::Passing(reply) => read_whole(reply, REPLY_BYTES_MAX)
+        AnswerBody::Passing(reply) => read_whole(reply.rest, REPLY_BYTES_MAX)
             .await
             .map_err(|_| Denial::OutcomeUnknown { look: asked.look })?,
     };
@@ -126,8 +171,11 @@ fn copy_headers(endpoint: &Endpoint, asked: &Asked, from: &HeaderMap, to: &mut H
 
 fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        let essence = value
+            .as_bytes()
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default();
         essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
     })
 }
@@ -145,6 +193,8 @@ async fn read_whole(mut body: ReplyBody, limit: usize) -> Result<Bytes, Option<R
     Ok(whole.freeze())
 }
 
+/// What is left of an answer that is read whole: nearly all are smaller.
+const HELD_BYTES_MAX: u64 = 64 * 1024;
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// A new session with the longest conf that a creation may carry, several times over.
 const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;

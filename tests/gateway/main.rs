@@ -1,3 +1,10 @@
 //! The gateway as its users meet it: real sockets, a simulated Livy, and what that Livy received.
 
-#![expect(missing_docs, reason = "test names say it")]
+mod rig;
+
+mod admin;
+mod listener;
+mod reload;
+mod shutdown;
+mod tls;
+mod upstream_faults;

@@ -1,0 +1,373 @@
+//! A whole gateway between a test and a simulated Livy, on a clock that the test moves.
+
+mod client;
+mod process;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fake_livy::{FakeLivy, Received};
+use livy_gateway::app::App;
+use livy_gateway::authn::hash_password;
+use livy_gateway::clock::{Clock, ManualClock};
+use livy_gateway::config;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+pub(crate) use client::{Client, End, Reply};
+pub(crate) use process::Process;
+
+/// The password of alice and bob, and its hash; made for this run.
+pub(crate) static PASSWORD: LazyLock<(String, String)> = LazyLock::new(new_password);
+
+pub(crate) fn new_password() -> (String, String) {
+    let password = uuid::Uuid::now_v7().simple().to_string();
+    let hash = hash_password(password.as_bytes()).unwrap();
+    (password, hash)
+}
+
+/// What a gateway shall be like.
+pub(crate) struct Setup {
+    livy: fake_livy::Builder,
+    livy_url: Option<String>,
+    listen: String,
+    admin: String,
+    livy_keys: String,
+    timeouts: String,
+    rest: String,
+    files: Vec<(String, String)>,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        Self {
+            livy: FakeLivy::builder().impersonation(true),
+            livy_url: None,
+            listen: "[listen]\naddress = \"127.0.0.1:0\"\n".to_owned(),
+            admin: String::new(),
+            livy_keys: String::new(),
+            timeouts: String::new(),
+            rest: String::new(),
+            files: Vec::new(),
+        }
+    }
+
+    pub(crate) fn livy(mut self, livy: fake_livy::Builder) -> Self {
+        self.livy = livy;
+        self
+    }
+
+    /// Another server in Livy's place.
+    pub(crate) fn livy_url(mut self, url: &str) -> Self {
+        self.livy_url = Some(url.to_owned());
+        self
+    }
+
+    /// The tables of the listeners.
+    pub(crate) fn listen(mut self, tables: &str) -> Self {
+        self.listen = tables.to_owned();
+        self
+    }
+
+    /// Keys of `[admin]`.
+    pub(crate) fn admin(mut self, keys: &str) -> Self {
+        self.admin = format!("{keys}\n");
+        self
+    }
+
+    /// Keys of `[livy]`.
+    pub(crate) fn livy_keys(mut self, keys: &str) -> Self {
+        self.livy_keys = format!("{keys}\n");
+        self
+    }
+
+    /// Keys of `[livy.timeouts]`.
+    pub(crate) fn timeouts(mut self, keys: &str) -> Self {
+        self.timeouts = format!("[livy.timeouts]\n{keys}\n");
+        self
+    }
+
+    /// Tables after all others.
+    pub(crate) fn rest(mut self, tables: &str) -> Self {
+        self.rest = format!("{tables}\n");
+        self
+    }
+
+    /// A file beside the configuration.
+    pub(crate) fn file(mut self, name: &str, content: &str) -> Self {
+        self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
+    /// Livy and the folder, no gateway.
+    pub(crate) async fn stage(self) -> Stage {
+        let livy = self.livy.clone().start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Stage { livy, folder };
+        let url = self.livy_url.clone().unwrap_or_else(|| stage.livy.url());
+        let hash = &PASSWORD.1;
+        stage.write("users", &format!("alice:{hash}\nbob:{hash}\n"));
+        for (name, content) in &self.files {
+            stage.write(name, content);
+        }
+        let Self {
+            listen,
+            admin,
+            livy_keys,
+            timeouts,
+            rest,
+            ..
+        } = self;
+        stage.write(
+            "gateway.toml",
+            &format!(
+                "{listen}\n[admin]\naddress = \"127.0.0.1:0\"\n{admin}\n[livy]\nurl = \"{url}\"\n{livy_keys}\n{timeouts}\n\
+                 [basic]\nusers_file = \"users\"\n{rest}"
+            ),
+        );
+        stage
+    }
+
+    /// A gateway in this process.
+    pub(crate) async fn start(self) -> Rig {
+        let stage = self.stage().await;
+        let policy = config::load(&stage.config(), 1).unwrap_or_else(|report| panic!("{report}"));
+        let clock = Arc::new(ManualClock::at(Duration::from_secs(1_800_000_000)));
+        let app = App::start(policy, Arc::clone(&clock) as Arc<dyn Clock>, 1).unwrap();
+        Rig {
+            app: Some(app),
+            stage,
+            clock,
+        }
+    }
+
+    /// The real program, in a process of its own and on the machine's clock.
+    pub(crate) async fn spawn(self) -> (Stage, Process) {
+        let stage = self.stage().await;
+        let process = Process::start(&stage.config()).await;
+        (stage, process)
+    }
+}
+
+/// A Livy, and a folder with a configuration that leads to it.
+pub(crate) struct Stage {
+    pub(crate) livy: FakeLivy,
+    folder: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("gateway.toml")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Puts a file there, whole at once.
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        let new = self.path(&format!("{name}.new"));
+        fs::write(&new, content).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, self.path(name)).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+}
+
+/// A running gateway. Dropped, it ends.
+pub(crate) struct Rig {
+    app: Option<App>,
+    pub(crate) stage: Stage,
+    pub(crate) clock: Arc<ManualClock>,
+}
+
+impl Rig {
+    pub(crate) async fn start() -> Self {
+        Setup::new().start().await
+    }
+
+    pub(crate) fn livy(&self) -> &FakeLivy {
+        &self.stage.livy
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        self.app.as_ref().unwrap()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.app().addresses()[0]
+    }
+
+    /// A new connection.
+    pub(crate) async fn connect(&self) -> Client {
+        Client::connect(self.address()).await
+    }
+
+    /// One request of alice's over a connection of its own.
+    pub(crate) async fn ask(&self, request: &str) -> Reply {
+        let mut client = self.connect().await;
+        client.send(request).await;
+        client.reply().await
+    }
+
+    /// Moves the clock until the future is done, and says by how much.
+    pub(crate) async fn pass_until<T>(
+        &self,
+        step: Duration,
+        future: impl Future<Output = T>,
+    ) -> (T, Duration) {
+        let began = self.clock.monotonic();
+        let mut future = pin!(future);
+        for _ in 0..400 {
+            // Longer than a tick of the gateway's deadlines, so that each step is looked at.
+            tokio::select! {
+                biased;
+                done = &mut future => return (done, self.clock.monotonic() - began),
+                () = tokio::time::sleep(Duration::from_millis(110)) => self.clock.advance(step),
+            }
+        }
+        panic!("nothing came in {:?}", self.clock.monotonic() - began);
+    }
+
+    /// Ends the gateway; its requests may finish.
+    pub(crate) fn end(&mut self) -> std::thread::JoinHandle<()> {
+        let app = self.app.take().unwrap();
+        std::thread::spawn(move || app.end(Duration::from_secs(20)))
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(app) = self.app.take() {
+            app.end(Duration::ZERO);
+        }
+    }
+}
+
+/// `Authorization` of a user with the common password.
+pub(crate) fn basic(user: &str) -> String {
+    basic_with(user, &PASSWORD.0)
+}
+
+pub(crate) fn basic_with(user: &str, password: &str) -> String {
+    format!(
+        "Authorization: Basic {}\r\n",
+        STANDARD.encode(format!("{user}:{password}"))
+    )
+}
+
+/// A request of alice's without a body.
+pub(crate) fn plain(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: gw\r\n{}\r\n", basic("alice"))
+}
+
+pub(crate) fn get(path: &str) -> String {
+    plain("GET", path)
+}
+
+/// A request of alice's with a JSON body.
+pub(crate) fn post(path: &str, body: &str) -> String {
+    let mut request = format!("POST {path} HTTP/1.1\r\nHost: gw\r\n{}", basic("alice"));
+    let length = body.len();
+    write!(
+        request,
+        "Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    request
+}
+
+/// The multipart body of an upload.
+pub(crate) fn multipart(field: &str, content: &str) -> String {
+    format!(
+        "--cut\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"a.jar\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n{content}\r\n--cut--\r\n"
+    )
+}
+
+/// The head of an upload whose whole body has this length.
+pub(crate) fn upload_head(path: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: gw\r\n{}Content-Type: multipart/form-data; boundary=cut\r\nContent-Length: {length}\r\n\r\n",
+        basic("alice")
+    )
+}
+
+/// How many times Livy was asked this.
+pub(crate) fn times(livy: &FakeLivy, method: &str, path: &str) -> usize {
+    let is_it = |request: &&Received| request.method == method && request.path == path;
+    livy.requests().iter().filter(is_it).count()
+}
+
+/// A server in Livy's place that answers each connection's requests with the bytes that `answer` gives for the number
+/// of the request on that connection, and keeps the connection open. Returns its URL.
+pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> String {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                for number in 0.. {
+                    while !seen.ends_with(b"\r\n\r\n") {
+                        match stream.read_u8().await {
+                            Ok(byte) => seen.push(byte),
+                            Err(_) => return,
+                        }
+                    }
+                    seen.clear();
+                    if stream.write_all(&answer(number)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Looks again and again until it holds.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    for _ in 0..400 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// A certificate and key of an authority of its own, for 127.0.0.1 and localhost: chain, key, authority, in PEM.
+pub(crate) fn certificate() -> (String, String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = authority.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(authority, key);
+    let own = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let leaf = rcgen::CertificateParams::new(names)
+        .unwrap()
+        .signed_by(&own, &issuer)
+        .unwrap();
+    (leaf.pem(), own.serialize_pem(), root.pem())
+}
+
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_livy-gateway"))
+}

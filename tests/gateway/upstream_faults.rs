@@ -1,0 +1,775 @@
+//! What becomes of a request when Livy, the client or the network between fails: each case has one decided outcome.
+//!
+//! Above all of them: what is no read reaches Livy at most once, and is answered 5xx only if it surely did not.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fake_livy::{Auth, Canned, FakeLivy, Fault, Kind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::rig::{Rig, Setup, eventually, get, multipart, plain, post, raw_livy, times, upload_head};
+
+const CREATE: &str = r#"{"kind":"spark"}"#;
+const STATEMENT: &str = r#"{"code":"1 + 1"}"#;
+
+/// A gateway before a Livy with an idle session 0 of alice's and a batch 0.
+async fn with_sessions() -> Rig {
+    let rig = Rig::start().await;
+    rig.livy()
+        .plant(Kind::Session, None, Some("alice"), Some("alice"));
+    rig.livy().plant(Kind::Batch, None, Some("alice"), Some("alice"));
+    rig
+}
+
+/// Everything that changes something: the request, with method and path as Livy gets them.
+fn writes() -> Vec<(String, &'static str, &'static str)> {
+    let upload = multipart("file", "content");
+    vec![
+        (post("/livy/sessions", CREATE), "POST", "/sessions"),
+        (
+            post("/livy/batches", r#"{"file":"hdfs:///a.jar"}"#),
+            "POST",
+            "/batches",
+        ),
+        (
+            post("/livy/sessions/0/statements", STATEMENT),
+            "POST",
+            "/sessions/0/statements",
+        ),
+        (
+            post(
+                "/livy/sessions/0/completion",
+                r#"{"code":"x","kind":"spark","cursor":1}"#,
+            ),
+            "POST",
+            "/sessions/0/completion",
+        ),
+        (
+            post("/livy/sessions/0/submit-job", r#"{"job":"AAAA"}"#),
+            "POST",
+            "/sessions/0/submit-job",
+        ),
+        (
+            plain("POST", "/livy/sessions/0/connect"),
+            "POST",
+            "/sessions/0/connect",
+        ),
+        (
+            format!(
+                "{}{upload}",
+                upload_head("/livy/sessions/0/upload-file", upload.len())
+            ),
+            "POST",
+            "/sessions/0/upload-file",
+        ),
+        (plain("DELETE", "/livy/sessions/0"), "DELETE", "/sessions/0"),
+        (plain("DELETE", "/livy/batches/0"), "DELETE", "/batches/0"),
+    ]
+}
+
+fn canned(status: u16, headers: &[(&str, &str)], body: &str) -> Canned {
+    Canned {
+        status,
+        reason: None,
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+/// A server in Livy's place that takes one request and leaves the rest to the test.
+struct SilentLivy(TcpListener);
+
+impl SilentLivy {
+    async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().unwrap())
+    }
+
+    /// Takes a request and answers with these bytes.
+    async fn is_asked(&self, answer: &str) -> Asked {
+        let (mut stream, _) = self.0.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        Asked(stream)
+    }
+}
+
+/// A connection that brought a request.
+struct Asked(TcpStream);
+
+impl Asked {
+    /// Waits until the gateway closes it.
+    async fn ends(mut self) {
+        let mut rest = Vec::new();
+        let end = timeout(Duration::from_secs(60), self.0.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "the connection stays open");
+        assert_eq!(rest, b"");
+    }
+}
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+// --- The client leaves.
+
+#[tokio::test]
+async fn a_client_that_leaves_before_its_body_is_whole_has_asked_livy_nothing() {
+    let rig = Rig::start().await;
+    let whole = post("/livy/sessions", CREATE);
+    let mut client = rig.connect().await;
+    client.send(&whole[..whole.len() - 1]).await;
+    drop(client);
+    rig.ask(&get("/livy/version")).await.expect_status(200);
+    assert_eq!(times(rig.livy(), "POST", "/sessions"), 0);
+}
+
+#[tokio::test]
+async fn a_creation_whose_client_left_is_still_checked_and_undone_if_it_ran_as_the_wrong_user() {
+    let rig = Setup::new()
+        .livy(FakeLivy::builder().impersonation(false))
+        .start()
+        .await;
+    let held = rig.livy().fault(Fault::hold_answer().on("POST", "/sessions"));
+    let mut client = rig.connect().await;
+    client.send(post("/livy/sessions", CREATE)).await;
+    held.hit(1).await;
+    drop(client);
+    // The gateway has noticed: with the only client gone, no connection is open.
+    rig.livy()
+        .wait_until("the creation is still asked for", |livy| {
+            livy.open_connections() == 1
+        })
+        .await;
+    held.release();
+    rig.livy()
+        .wait_until("the session is deleted", |livy| {
+            times(livy, "DELETE", "/sessions/0") == 1 && livy.sessions().is_empty()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn deletions_and_stops_run_to_their_end_without_their_client() {
+    for (request, method, path) in [
+        (plain("DELETE", "/livy/sessions/0"), "DELETE", "/sessions/0"),
+        (
+            plain("POST", "/livy/sessions/0/interrupt"),
+            "POST",
+            "/sessions/0/interrupt",
+        ),
+        (plain("DELETE", "/livy/batches/0"), "DELETE", "/batches/0"),
+    ] {
+        let rig = with_sessions().await;
+        let held = rig.livy().fault(Fault::hold_answer().on(method, path));
+        let mut client = rig.connect().await;
+        client.send(&request).await;
+        held.hit(1).await;
+        drop(client);
+        // The client's leaving is seen before the next request of another client is answered.
+        rig.ask(&get("/livy/version")).await.expect_status(200);
+        held.release();
+        let detached = &rig.app().shared().detached;
+        eventually("it has ended", async || detached.load(Ordering::SeqCst) == 0).await;
+        rig.ask(&get("/livy/version")).await.expect_status(200);
+        assert_eq!(
+            rig.livy().last().connection,
+            1,
+            "{path}: its answer was read to the end, so its connection is used again"
+        );
+        assert_eq!(times(rig.livy(), method, path), 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_ends_with_its_client() {
+    let livy = SilentLivy::start().await;
+    let rig = Setup::new().livy_url(&livy.url()).start().await;
+    let mut client = rig.connect().await;
+    client.send(get("/livy/sessions")).await;
+    let asked = livy.is_asked("").await;
+    drop(client);
+    asked.ends().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_its_client_no_longer_reads_ends_its_connection_to_livy() {
+    let livy = SilentLivy::start().await;
+    let rig = Setup::new().livy_url(&livy.url()).start().await;
+    let mut client = rig.connect().await;
+    client.send(get("/livy/sessions")).await;
+    let half = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{";
+    let asked = livy.is_asked(half).await;
+    drop(client);
+    asked.ends().await;
+}
+
+// --- Livy is not there.
+
+#[tokio::test]
+async fn a_livy_that_is_gone_is_503_with_a_time_to_come_back_and_nothing_is_lost() {
+    let rig = with_sessions().await;
+    rig.ask(&get("/livy/sessions")).await.expect_status(200);
+    rig.livy().stop();
+    rig.livy().clear();
+    for (request, ..) in writes()
+        .into_iter()
+        .chain([(get("/livy/sessions"), "GET", "/sessions")])
+    {
+        let reply = rig.ask(&request).await;
+        reply.expect_refusal(503, "upstream_unreachable");
+        assert_eq!(reply.header("retry-after"), Some("5"));
+    }
+    rig.livy().resume();
+    assert!(rig.livy().requests().is_empty());
+    rig.ask(&post("/livy/sessions", CREATE)).await.expect_status(201);
+    assert_eq!(times(rig.livy(), "POST", "/sessions"), 1);
+}
+
+#[tokio::test]
+async fn a_restart_of_livy_between_two_requests_shows_in_no_answer() {
+    let rig = Rig::start().await;
+    for _ in 0..5 {
+        rig.ask(&get("/livy/sessions")).await.expect_status(200);
+        rig.livy().restart();
+        rig.livy().clear();
+        rig.ask(&post("/livy/sessions", CREATE)).await.expect_status(201);
+        assert_eq!(times(rig.livy(), "POST", "/sessions"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_when_it_is_made_gives_no_error_that_clients_post_again_for() {
+    let rig = with_sessions().await;
+    rig.livy().fault(Fault::reset_on_accept().always());
+    for (request, ..) in writes() {
+        let outcome = rig.ask(&request).await.outcome();
+        let surely_unsent = (503, "upstream_unreachable".to_owned());
+        assert!(
+            outcome == (409, "outcome_unknown".to_owned()) || outcome == surely_unsent,
+            "{outcome:?}"
+        );
+    }
+    assert!(rig.livy().requests().is_empty());
+}
+
+// --- Livy is slow.
+
+#[tokio::test]
+async fn a_slow_read_is_504_after_the_read_timeout() {
+    let rig = Rig::start().await;
+    rig.livy().fault(Fault::hold_answer().on("GET", "/sessions"));
+    let request = get("/livy/sessions");
+    let ask = rig.pass_until(Duration::from_secs(5), rig.ask(&request)).await;
+    ask.0.expect_refusal(504, "upstream_timeout");
+    assert!((30..60).contains(&ask.1.as_secs()), "{:?}", ask.1);
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_did_not_come_in_time_is_given_up() {
+    let livy = SilentLivy::start().await;
+    let rig = Setup::new().livy_url(&livy.url()).start().await;
+    let request = get("/livy/sessions");
+    let asked = async { tokio::join!(rig.ask(&request), livy.is_asked("")) };
+    let ((reply, asked), _) = rig.pass_until(Duration::from_secs(5), asked).await;
+    reply.expect_refusal(504, "upstream_timeout");
+    asked.ends().await;
+}
+
+#[tokio::test]
+async fn a_slow_write_is_409_after_the_time_of_its_class_and_was_sent_once() {
+    let seconds = |method: &str, path: &str| match (method, path) {
+        ("POST", "/sessions" | "/batches") => 90..125,
+        ("DELETE", _) => 120..155,
+        _ => 30..65,
+    };
+    for (request, method, path) in writes() {
+        let rig = with_sessions().await;
+        rig.livy().fault(Fault::hold_answer().on(method, path));
+        let (reply, took) = rig.pass_until(Duration::from_secs(10), rig.ask(&request)).await;
+        reply.expect_refusal(409, "outcome_unknown");
+        assert!(
+            seconds(method, path).contains(&took.as_secs()),
+            "{method} {path}: {took:?}"
+        );
+        assert_eq!(times(rig.livy(), method, path), 1, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_answer_that_stops_coming_is_504_after_the_read_timeout() {
+    let rig = Rig::start().await;
+    rig.livy()
+        .fault(Fault::hold_answer_body(5).on("GET", "/sessions"));
+    let request = get("/livy/sessions");
+    let (reply, took) = rig.pass_until(Duration::from_secs(5), rig.ask(&request)).await;
+    reply.expect_refusal(504, "upstream_timeout");
+    assert!(took >= Duration::from_secs(30), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_large_answer_that_stops_coming_is_broken_off_and_not_ended_as_if_it_were_whole() {
+    for framing in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
+        let livy = SilentLivy::start().await;
+        let rig = Setup::new().livy_url(&livy.url()).start().await;
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{framing}\r\n\r\n");
+        let begun = format!("{head}5\r\n{{\"a\":\r\n");
+        let request = get("/livy/sessions");
+        let asked = async { tokio::join!(rig.ask(&request), livy.is_asked(&begun)) };
+        let ((reply, asked), took) = rig.pass_until(Duration::from_secs(5), asked).await;
+        assert_eq!(reply.status, 200);
+        assert!(!reply.is_whole && !reply.body.is_empty(), "{reply:?}");
+        assert!(took >= Duration::from_secs(30), "{took:?}");
+        asked.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_may_take_longer_than_livy_may() {
+    let rig = with_sessions().await;
+    let body = multipart("file", &"x".repeat(1 << 20));
+    let (first, last) = body.split_at(body.len() - 100);
+    let mut client = rig.connect().await;
+    client
+        .send(upload_head("/livy/sessions/0/upload-file", body.len()))
+        .await;
+    client.send(first).await;
+    rig.livy().wait_for_requests(1).await;
+    // A MiB has earned two minutes at the least pace; Livy's own time is 30 s.
+    let waited = rig.pass_until(Duration::from_secs(4), client.any_reply(false));
+    let nothing = tokio::time::timeout(Duration::from_millis(1900), waited).await;
+    assert!(
+        nothing.is_err(),
+        "answered before the upload was whole: {nothing:?}"
+    );
+    client.send(last).await;
+    client.reply().await.expect_status(200);
+    assert_eq!(
+        rig.livy().last().body_length as usize,
+        rig.livy().last().body.len()
+    );
+    assert!(rig.livy().last().text().contains(&"x".repeat(1 << 20)));
+}
+
+#[tokio::test]
+async fn an_upload_that_livy_takes_no_more_of_is_given_up_after_the_read_timeout() {
+    let rig = with_sessions().await;
+    rig.livy()
+        .fault(Fault::hold_body(1000).on("POST", "/sessions/0/upload-file"));
+    let body = multipart("file", &"x".repeat(16 << 20));
+    let request = format!(
+        "{}{body}",
+        upload_head("/livy/sessions/0/upload-file", body.len())
+    );
+    let mut client = rig.connect().await;
+    // The gateway answers before it has taken everything, and then takes no more.
+    let sent = rig
+        .pass_until(Duration::from_secs(5), client.try_send(request))
+        .await;
+    assert!(
+        sent.1 >= Duration::from_secs(30),
+        "sixteen MiB cannot be in buffers: {sent:?}"
+    );
+    let (reply, _) = rig.pass_until(Duration::from_secs(5), client.reply()).await;
+    reply.expect_refusal(409, "outcome_unknown");
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(!rig.livy().last().body_complete);
+}
+
+#[tokio::test]
+async fn an_upload_whose_client_stops_is_408_and_livy_never_has_it_whole() {
+    let rig = with_sessions().await;
+    let body = multipart("file", "content");
+    let mut client = rig.connect().await;
+    client
+        .send(upload_head("/livy/sessions/0/upload-file", body.len()))
+        .await;
+    client.send(&body[..body.len() - 20]).await;
+    let (reply, _) = rig.pass_until(Duration::from_secs(5), client.reply()).await;
+    reply.expect_refusal(408, "slow_body");
+    assert_eq!(reply.header("connection"), Some("close"));
+    rig.livy()
+        .wait_until("the upload is broken off", |livy| livy.open_connections() == 0)
+        .await;
+    assert!(rig.livy().requests().iter().all(|request| !request.body_complete));
+}
+
+// --- Livy answers oddly.
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_upload_is_whole_is_passed_on() {
+    let rig = with_sessions().await;
+    let early = canned(413, &[JSON], r#"{"msg":"too large for Livy"}"#);
+    rig.livy()
+        .fault(Fault::answer_early(early).on("POST", "/sessions/0/upload-file"));
+    let body = multipart("file", &"x".repeat(1 << 20));
+    let mut client = rig.connect().await;
+    client
+        .send(upload_head("/livy/sessions/0/upload-file", body.len()))
+        .await;
+    client.send(&body[..200]).await;
+    let reply = client.reply().await;
+    assert_eq!(
+        (reply.status, reply.text().as_str()),
+        (413, r#"{"msg":"too large for Livy"}"#)
+    );
+    assert_eq!(reply.header("connection"), Some("close"));
+}
+
+#[tokio::test]
+async fn an_interim_answer_is_not_taken_for_the_answer() {
+    let rig = Rig::start().await;
+    for status in [100, 102, 103] {
+        rig.livy().fault(Fault::interim(status).on("GET", "/sessions"));
+        let mut client = rig.connect().await;
+        client.send(get("/livy/sessions")).await;
+        let reply = client.any_reply(false).await;
+        assert_eq!(reply.status, 200, "no interim answer of Livy's passes either");
+        assert_eq!(reply.json()["total"], 0);
+    }
+}
+
+#[tokio::test]
+async fn livys_no_to_the_gateway_itself_is_told_as_the_operators_matter() {
+    let rig = Rig::start().await;
+    for (fault, code) in [
+        (Fault::unauthorized("Negotiate"), "upstream_login_failed"),
+        (Fault::not_superuser("gw", "alice"), "upstream_not_superuser"),
+        (
+            Fault::answer(canned(403, &[("Content-Type", "text/html")], "<html>no</html>")),
+            "upstream_login_failed",
+        ),
+    ] {
+        for (request, status) in [
+            (get("/livy/sessions"), 502),
+            (post("/livy/sessions", CREATE), 424),
+        ] {
+            rig.livy().fault(fault.clone());
+            let reply = rig.ask(&request).await;
+            reply.expect_refusal(status, code);
+            for header in ["www-authenticate", "set-cookie"] {
+                assert_eq!(
+                    reply.header(header),
+                    None,
+                    "{code}: what Livy asks of the gateway is not the client's"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_or_a_trace_of_livys_is_never_shown() {
+    let rig = Rig::start().await;
+    for request in [get("/livy/sessions"), post("/livy/sessions", CREATE)] {
+        rig.livy().fault(Fault::html_error());
+        let reply = rig.ask(&request).await;
+        reply.expect_refusal(500, "upstream_error");
+        for inside in ["html", "NullPointer", "scala", "jetty"] {
+            assert!(!reply.text().contains(inside), "{}", reply.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_livy_does_not_give_is_not_passed_on() {
+    let rig = Rig::start().await;
+    let odd = [
+        Fault::answer(canned(302, &[("Location", "http://evil.example/"), JSON], "{}")),
+        Fault::answer(canned(
+            200,
+            &[("Content-Type", "text/html")],
+            "<html>log in here</html>",
+        )),
+        Fault::answer(canned(200, &[], "{}")),
+        Fault::answer(canned(200, &[JSON, ("Content-Encoding", "gzip")], "\u{1f}")),
+        Fault::answer(canned(600, &[JSON], "{}")),
+        Fault::answer_raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+    ];
+    for fault in odd {
+        for (request, status) in [
+            (get("/livy/sessions"), 502),
+            (post("/livy/sessions", CREATE), 409),
+        ] {
+            rig.livy().fault(fault.clone());
+            let reply = rig.ask(&request).await;
+            let outcome = reply.outcome();
+            assert!(
+                outcome == (status, "upstream_unexpected".to_owned()),
+                "{fault:?}: {outcome:?} {}",
+                reply.text()
+            );
+            assert_eq!(reply.header("location"), None);
+        }
+    }
+}
+
+// --- The connection dies.
+
+#[tokio::test]
+async fn a_new_connection_that_dies_before_the_whole_head_is_502_for_a_read_and_409_for_a_write() {
+    let half_a_head = || Fault::answer_raw("HTTP/1.1 200 OK\r\nContent-Le");
+    for fault in [
+        Fault::reset_before_body(),
+        Fault::reset_after_request(),
+        Fault::lose_answer(),
+        half_a_head(),
+    ] {
+        let rig = with_sessions().await;
+        rig.livy().fault(fault.clone());
+        rig.ask(&get("/livy/sessions"))
+            .await
+            .expect_refusal(502, "upstream_lost");
+        assert_eq!(
+            times(rig.livy(), "GET", "/sessions"),
+            1,
+            "a new connection is no stale one: {fault:?}"
+        );
+        for (request, method, path) in writes() {
+            // Each over a new connection: the one before it died.
+            rig.livy().clear();
+            rig.livy().fault(fault.clone());
+            rig.ask(&request).await.expect_refusal(409, "outcome_unknown");
+            assert_eq!(times(rig.livy(), method, path), 1, "{fault:?} {method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_dies_shows_in_no_read_and_sends_no_write_again() {
+    let half_a_head = || Fault::answer_raw("HTTP/1.1 200 OK\r\nContent-Le");
+    for fault in [Fault::reset_after_request(), Fault::lose_answer(), half_a_head()] {
+        let rig = with_sessions().await;
+        for method in ["GET", "HEAD"] {
+            rig.ask(&get("/livy/version")).await.expect_status(200);
+            rig.livy().fault(fault.clone());
+            let mut client = rig.connect().await;
+            client.send(plain(method, "/livy/sessions")).await;
+            client.any_reply(method == "HEAD").await.expect_status(200);
+            assert_eq!(
+                times(rig.livy(), method, "/sessions"),
+                2,
+                "{fault:?}: once more, over a new connection"
+            );
+        }
+        for (request, method, path) in writes() {
+            rig.ask(&get("/livy/version")).await.expect_status(200);
+            let kept = rig.livy().last().connection;
+            rig.livy().clear();
+            rig.livy().fault(fault.clone());
+            rig.ask(&request).await.expect_refusal(409, "outcome_unknown");
+            assert_eq!(times(rig.livy(), method, path), 1, "{fault:?} {method} {path}");
+            assert_eq!(
+                rig.livy().last().connection,
+                kept,
+                "it went over the kept connection"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_goes_a_second_time_and_no_third() {
+    let rig = Rig::start().await;
+    rig.ask(&get("/livy/version")).await.expect_status(200);
+    rig.livy()
+        .fault(Fault::reset_after_request().on("GET", "/sessions").always());
+    rig.ask(&get("/livy/sessions"))
+        .await
+        .expect_refusal(502, "upstream_lost");
+    assert_eq!(times(rig.livy(), "GET", "/sessions"), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_livy_closed_is_not_used_for_a_write() {
+    let rig = with_sessions().await;
+    for (request, method, path) in writes() {
+        rig.livy().clear();
+        rig.livy()
+            .fault(Fault::close_after_answer().on("GET", "/version"));
+        rig.ask(&get("/livy/version")).await.expect_status(200);
+        rig.livy()
+            .wait_until("Livy closed it", |livy| livy.open_connections() == 0)
+            .await;
+        let reply = rig.ask(&request).await;
+        assert!(reply.status < 300, "{method} {path}: {}", reply.text());
+        assert_eq!(times(rig.livy(), method, path), 1);
+    }
+}
+
+#[tokio::test]
+async fn connections_that_livy_closes_after_each_answer_never_show() {
+    let rig = Rig::start().await;
+    rig.livy().fault(Fault::close_after_answer().always());
+    for _ in 0..50 {
+        rig.ask(&get("/livy/sessions")).await.expect_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_small_answer_that_breaks_off_is_502_for_a_read_and_409_for_a_write() {
+    for bytes in [0, 5] {
+        let rig = with_sessions().await;
+        rig.livy().fault(Fault::reset_in_answer(bytes));
+        rig.ask(&get("/livy/sessions"))
+            .await
+            .expect_refusal(502, "upstream_lost");
+        for (request, method, path) in writes() {
+            // An upload's answer has no body that could break off.
+            if path.contains("upload") {
+                continue;
+            }
+            rig.livy().clear();
+            rig.livy().fault(Fault::reset_in_answer(bytes));
+            rig.ask(&request).await.expect_refusal(409, "outcome_unknown");
+            assert_eq!(times(rig.livy(), method, path), 1, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_creation_is_409_and_the_session_is_there_once() {
+    let rig = Rig::start().await;
+    rig.livy().fault(Fault::lose_answer());
+    let reply = rig.ask(&post("/livy/sessions", CREATE)).await;
+    reply.expect_refusal(409, "outcome_unknown");
+    assert!(reply.text().contains("List your sessions"), "{}", reply.text());
+    assert_eq!(rig.livy().sessions().len(), 1);
+}
+
+// --- Connections are kept.
+
+#[tokio::test]
+async fn one_connection_serves_many_requests() {
+    let rig = with_sessions().await;
+    for _ in 0..10 {
+        rig.ask(&get("/livy/sessions/0")).await.expect_status(200);
+        rig.ask(&post("/livy/sessions/0/statements", STATEMENT))
+            .await
+            .expect_status(201);
+        rig.ask(&get("/livy/sessions/99")).await.expect_status(404);
+    }
+    assert_eq!(rig.livy().connections(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_is_free_for_others_only_when_its_answer_was_read_to_the_end() {
+    let rig = Rig::start().await;
+    let held = rig
+        .livy()
+        .fault(Fault::hold_answer_body(5).on("GET", "/sessions"));
+    let mut first = rig.connect().await;
+    first.send(get("/livy/sessions")).await;
+    held.hit(1).await;
+    rig.ask(&get("/livy/version")).await.expect_status(200);
+    assert_eq!(rig.livy().last().connection, 2);
+    held.release();
+    assert_eq!(first.reply().await.json()["total"], 0);
+    rig.ask(&get("/livy/version")).await.expect_status(200);
+    assert_eq!(rig.livy().connections(), 2);
+}
+
+#[tokio::test]
+async fn bytes_behind_an_answer_are_nobodys_answer() {
+    let ok = |body: &str| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let url = raw_livy(move |_| format!("{}{}", ok("{}"), ok(r#"{"secret":"bob's"}"#)).into_bytes()).await;
+    let rig = Setup::new().livy_url(&url).start().await;
+    for _ in 0..20 {
+        let reply = rig.ask(&get("/livy/version")).await;
+        assert!(!reply.text().contains("secret"), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_given_up_before_livy_closes_it() {
+    let rig = Rig::start().await;
+    rig.ask(&get("/livy/version")).await.expect_status(200);
+    rig.clock.advance(Duration::from_secs(21));
+    rig.ask(&get("/livy/version")).await.expect_status(200);
+    assert_eq!(
+        rig.livy().last().connection,
+        2,
+        "Jetty closes what is idle for 30 s"
+    );
+}
+
+// --- The gateway's own login.
+
+#[tokio::test]
+async fn the_gateway_logs_in_to_livy_as_configured_and_never_with_what_the_client_sent() {
+    let (secret, _) = crate::rig::new_password();
+    let (kind, auth) = (
+        "basic".to_owned(),
+        Auth::Basic {
+            user: "gw".to_owned(),
+            password: secret.clone(),
+        },
+    );
+    let livy = |auth: Auth| FakeLivy::builder().impersonation(true).superuser("gw").auth(auth);
+    let cases = [
+        ("{ kind = \"none\" }".to_owned(), Auth::None, None),
+        (
+            format!("{{ kind = \"{kind}\", user = \"gw\", password = \"file:livy.password\" }}"),
+            auth,
+            Some("gw"),
+        ),
+        (
+            "{ kind = \"simple\", user = \"gw\" }".to_owned(),
+            Auth::Pseudo,
+            Some("gw"),
+        ),
+    ];
+    for (authenticate, auth, who) in cases {
+        let rig = Setup::new()
+            .livy(livy(auth))
+            .livy_keys(&format!("authenticate = {authenticate}"))
+            .file("livy.password", &secret)
+            .start()
+            .await;
+        rig.ask(&post("/livy/sessions", CREATE)).await.expect_status(201);
+        rig.ask(&get("/livy/sessions/0")).await.expect_status(200);
+        for received in rig.livy().requests() {
+            assert_eq!(received.remote_user.as_deref(), who, "{authenticate}");
+            assert_eq!(received.effective_user.as_deref(), Some("alice"));
+            let all = format!("{received:?}");
+            assert!(!all.contains(crate::rig::basic("alice").trim_end()), "{all}");
+            assert_eq!(
+                received.header_values("authorization").len(),
+                usize::from(authenticate.contains("basic"))
+            );
+            assert_eq!(received.header("cookie"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_livy_that_accepts_connections_and_never_speaks_tls_is_unreachable() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", silent.local_addr().unwrap().port());
+    let (_, _, authority) = crate::rig::certificate();
+    let rig = Setup::new()
+        .livy_url(&url)
+        .livy_keys("ca_file = \"ca.pem\"")
+        .timeouts("connect = \"1s\"")
+        .file("ca.pem", &authority)
+        .start()
+        .await;
+    rig.ask(&post("/livy/sessions", CREATE))
+        .await
+        .expect_refusal(503, "upstream_unreachable");
+}
