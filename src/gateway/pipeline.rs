@@ -29,7 +29,7 @@ use crate::denial::{Denial, Leftover};
 use crate::identity::{LivyUser, Principal};
 use crate::listener::Peer;
 use crate::livy::multipart::MultipartRewriter;
-use crate::livy::operation::{Action, BodyKind, JsonBody, Method, Operation};
+use crate::livy::operation::{BodyKind, JsonBody, Method, Operation};
 use crate::livy::query::Page;
 use crate::livy::route::{Call, Routed, route};
 use crate::livy::session_ref::{Kind, SessionId};
@@ -207,7 +207,7 @@ impl Gateway {
         report: &mut Report<'_>,
     ) -> Result<Response<AnswerBody>, Denial> {
         let (gateway, policy) = (self.clone(), Arc::clone(policy));
-        let look = look(errand.grant.operation());
+        let look = errand.grant.operation().where_to_look();
         let (sender, receiver) = oneshot::channel();
         let detached = Detached::begin(&self.0.shared);
         tokio::spawn(async move {
@@ -272,7 +272,7 @@ impl Gateway {
     /// Sends it. Only what is safe to ask twice goes a second time, when a kept connection turned out to be dead.
     async fn forward(&self, policy: &Policy, mut errand: Errand) -> Result<Response<ReplyBody>, Denial> {
         let is_safe = errand.method.is_safe();
-        let look = look(errand.grant.operation());
+        let look = errand.grant.operation().where_to_look();
         let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
         let outbound = errand.compose(policy, payload)?;
         let first = self
@@ -369,7 +369,7 @@ impl Errand {
         Asked {
             base: self.base.clone(),
             method: self.method,
-            look: look(self.grant.operation()),
+            look: self.grant.operation().where_to_look(),
         }
     }
 
@@ -493,32 +493,6 @@ fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
     };
     let is_well_formed = *version == b"00" && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
     is_well_formed.then(|| value.clone())
-}
-
-/// Where the outcome of a write can be seen when its answer was lost.
-const fn look(operation: &Operation) -> &'static str {
-    match operation {
-        Operation::Create(Kind::Session) => "List your sessions",
-        Operation::Create(Kind::Batch) => "List your batches",
-        Operation::Version | Operation::List(_) => "Ask again",
-        Operation::On(_, action) => match action {
-            Action::RunStatement | Action::CancelStatement(_) => "List the session's statements",
-            Action::Delete | Action::Stop | Action::Interrupt => "Look whether the session is still there",
-            Action::Read
-            | Action::State
-            | Action::Log
-            | Action::Connect
-            | Action::ListStatements
-            | Action::ReadStatement(_)
-            | Action::Complete
-            | Action::SubmitJob
-            | Action::RunJob
-            | Action::ReadJob(_)
-            | Action::CancelJob(_)
-            | Action::Upload(_)
-            | Action::Add(_) => "Look at the session",
-        },
-    }
 }
 
 /// Not to be guessed, or a file could hold it.

@@ -6,6 +6,7 @@
 //! decides nothing else: what passes is parsed by hyper, and judged again from the parsed request.
 
 use crate::denial::Denial;
+use crate::livy::media_type::is_token;
 
 /// Where the scanner stopped in what it was given.
 #[derive(Debug, PartialEq, Eq)]
@@ -331,28 +332,6 @@ impl Head {
             (length, false) => Ok(after_body(length.unwrap_or(0))),
         }
     }
-}
-
-/// RFC 9110 §5.6.2.
-const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 #[cfg(test)]

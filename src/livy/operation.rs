@@ -322,6 +322,34 @@ impl Operation {
         }
     }
 
+    /// Where a person sees whether a write was done, when its answer was lost.
+    pub const fn where_to_look(&self) -> &'static str {
+        match self {
+            Self::Create(Kind::Session) => "List your sessions",
+            Self::Create(Kind::Batch) => "List your batches",
+            Self::Version | Self::List(_) => "Ask again",
+            Self::On(_, action) => match action {
+                Action::RunStatement | Action::CancelStatement(_) => "List the session's statements",
+                Action::Delete | Action::Stop | Action::Interrupt => {
+                    "Look whether the session is still there"
+                }
+                Action::Read
+                | Action::State
+                | Action::Log
+                | Action::Connect
+                | Action::ListStatements
+                | Action::ReadStatement(_)
+                | Action::Complete
+                | Action::SubmitJob
+                | Action::RunJob
+                | Action::ReadJob(_)
+                | Action::CancelJob(_)
+                | Action::Upload(_)
+                | Action::Add(_) => "Look at the session",
+            },
+        }
+    }
+
     /// A short stable name, for logs and metric labels.
     pub const fn label(&self) -> &'static str {
         match self {
