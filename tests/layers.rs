@@ -5,6 +5,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::string_slice,
     reason = "it reads this project's own files, and what breaks it must show"
 )]

@@ -67,9 +67,8 @@ async fn every_metric_has_its_help_and_only_labels_from_closed_sets() {
             "GET /livy/sessions HTTP/1.1\r\nHost: gw\r\n{}\r\n",
             basic_with("evil-label-user", "evil-label-password")
         ),
-        format!(
-            "EVIL-LABEL-METHOD /livy/sessions HTTP/1.1\r\nHost: gw\r\nUser-Agent: evil-label-agent\r\n\r\n"
-        ),
+        "EVIL-LABEL-METHOD /livy/sessions HTTP/1.1\r\nHost: gw\r\nUser-Agent: evil-label-agent\r\n\r\n"
+            .to_owned(),
     ] {
         client.send(request).await;
         client.reply().await;

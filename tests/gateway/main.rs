@@ -1,5 +1,14 @@
 //! The gateway as its users meet it: real sockets, a simulated Livy, and what that Livy received.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "tests say what they expect, and fail by panicking"
+)]
+
 mod rig;
 
 mod admin;
