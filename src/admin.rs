@@ -153,9 +153,12 @@ fn is_allowed(policy: &Policy, headers: &HeaderMap) -> bool {
     let Some(token) = &policy.admin.token else {
         return true;
     };
+    // A scheme's name has no case (RFC 9110 §11.1).
     let given = headers
         .get(AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        .and_then(|value| value.as_bytes().split_at_checked(b"Bearer ".len()))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
+        .map(|(_, token)| token);
     given.is_some_and(|given| verify_slices_are_equal(given, token.expose_secret().as_bytes()).is_ok())
 }
 

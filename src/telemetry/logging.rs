@@ -42,10 +42,10 @@ impl Queue {
     fn open() -> io::Result<Self> {
         let (sender, receiver) = sync_channel::<Vec<u8>>(QUEUE_LINES);
         thread::Builder::new().name("log".into()).spawn(move || {
-            let mut out = io::stderr().lock();
             for line in receiver {
-                // Nothing can be said about a log that cannot be written.
-                let _ = out.write_all(&line);
+                // Locked for each line only: whoever else has something to say there, such as why the process cannot
+                // start, would wait for ever. Nothing can be said about a log that cannot be written.
+                let _ = io::stderr().lock().write_all(&line);
             }
         })?;
         Ok(Self(sender))
