@@ -14,6 +14,7 @@ pub mod authn;
 pub mod body_policy;
 pub mod identity;
 pub mod limits;
+pub mod quota;
 pub mod rewrite;
 
 // 3. Configuration.
@@ -24,6 +25,7 @@ pub mod policy;
 pub mod admin;
 pub mod deadlines;
 pub mod jwks;
+pub mod ledger;
 pub mod listener;
 pub mod login;
 pub mod reload;

@@ -1,0 +1,172 @@
+//! What a user may hold at once: sessions, batches, cores and memory, counted in every scope that a session is
+//! charged to. Pure arithmetic, without overflow; the counting itself is the ledger's.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::LivyUser;
+use crate::livy::Kind;
+
+/// What one session or batch may take of the cluster: driver and executors together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Resources {
+    /// Cores.
+    pub cores: u64,
+    /// Memory in bytes, overhead included.
+    pub memory: u64,
+}
+
+/// To whom a session is charged. One session is charged to several scopes at once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scope {
+    /// One user.
+    User(LivyUser),
+    /// The members of a group together.
+    Group(Arc<str>),
+    /// All users together.
+    Everybody,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => user.fmt(f),
+            Self::Group(group) => write!(f, "group {group}"),
+            Self::Everybody => f.write_str("everybody together"),
+        }
+    }
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dimension {
+    /// Interactive sessions.
+    Sessions,
+    /// Batches.
+    Batches,
+    /// Cores of both.
+    Cores,
+    /// Bytes of memory of both.
+    Memory,
+}
+
+impl Dimension {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sessions, Self::Batches, Self::Cores, Self::Memory];
+
+    /// The word for it, as configuration keys and metric labels have it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Batches => "batches",
+            Self::Cores => "cores",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// How much a scope may hold; what is absent is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Interactive sessions.
+    pub sessions: Option<u64>,
+    /// Batches.
+    pub batches: Option<u64>,
+    /// Cores.
+    pub cores: Option<u64>,
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+}
+
+impl Limits {
+    /// One of them.
+    pub const fn of(&self, dimension: Dimension) -> Option<u64> {
+        match dimension {
+            Dimension::Sessions => self.sessions,
+            Dimension::Batches => self.batches,
+            Dimension::Cores => self.cores,
+            Dimension::Memory => self.memory,
+        }
+    }
+
+    /// Whether one more fits beside what is held; else the first limit that it would exceed.
+    pub fn admits(&self, held: &Use, kind: Kind, asked: Resources) -> Result<(), Exceeded> {
+        let after = held.with(kind, asked);
+        for dimension in Dimension::ALL {
+            let (held, after) = (held.of(dimension), after.of(dimension));
+            if let Some(limit) = self.of(dimension)
+                && after > held
+                && after > limit
+            {
+                return Err(Exceeded {
+                    dimension,
+                    held,
+                    asked: after - held,
+                    limit,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How much a scope holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Use {
+    /// Interactive sessions.
+    pub sessions: u64,
+    /// Batches.
+    pub batches: u64,
+    /// Cores.
+    pub cores: u64,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl Use {
+    /// One of them.
+    pub const fn of(&self, dimension: Dimension) -> u64 {
+        match dimension {
+            Dimension::Sessions => self.sessions,
+            Dimension::Batches => self.batches,
+            Dimension::Cores => self.cores,
+            Dimension::Memory => self.memory,
+        }
+    }
+
+    /// With one more.
+    #[must_use]
+    pub const fn with(mut self, kind: Kind, more: Resources) -> Self {
+        match kind {
+            Kind::Session => self.sessions = self.sessions.saturating_add(1),
+            Kind::Batch => self.batches = self.batches.saturating_add(1),
+        }
+        self.cores = self.cores.saturating_add(more.cores);
+        self.memory = self.memory.saturating_add(more.memory);
+        self
+    }
+}
+
+/// A limit that one more session would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Of what.
+    pub dimension: Dimension,
+    /// How much is held.
+    pub held: u64,
+    /// How much more was asked for.
+    pub asked: u64,
+    /// How much may be held.
+    pub limit: u64,
+}
+
+/// One scope that a creation is charged to, and what it may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowance {
+    /// Who.
+    pub scope: Scope,
+    /// How much.
+    pub limits: Limits,
+}
