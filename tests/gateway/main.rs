@@ -13,6 +13,7 @@ mod rig;
 
 mod admin;
 mod listener;
+mod operations;
 mod reload;
 mod shutdown;
 mod tls;
