@@ -12,6 +12,7 @@
 mod rig;
 
 mod admin;
+mod bodies;
 mod identity;
 mod listener;
 mod operations;
