@@ -13,6 +13,7 @@ mod rig;
 
 mod admin;
 mod bodies;
+mod corpus;
 mod identity;
 mod listener;
 mod operations;
