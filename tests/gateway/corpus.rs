@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use fake_livy::{FakeLivy, Kind, Received, State};
 
+use crate::operations::HEADERS;
 use crate::rig::{Client, Issuer, Reply, Rig, Setup, basic, get, request};
 
 /// Stands in a request for the lines of whoever sends it.
@@ -92,6 +93,10 @@ async fn run(rig: &Rig, cases: &[Case], login: &str, user: &str) {
         let reply = answer(&mut client, case).await;
         let received = rig.livy().requests();
         check(case, &reply, &received, user);
+        if reply.outcome().1 == "bad_framing" {
+            // What lies behind it is never read as a request.
+            client.end().await;
+        }
     }
     // Nothing that was refused came late.
     rig.livy().clear();
@@ -142,7 +147,20 @@ fn check(case: &Case, reply: &Reply, received: &[Received], user: &str) {
     for received in received {
         assert_eq!(received.query_values("doAs"), [user], "{shown}");
         assert_eq!(received.method, received.effective_method, "{shown}");
-        assert_eq!(received.header("authorization"), None, "{shown}");
+        for (name, value) in &received.headers {
+            let name = name.to_ascii_lowercase();
+            assert!(HEADERS.contains(&name.as_str()), "{shown}\n{name}: {value}");
+        }
+        assert_eq!(
+            received.header("traceparent"),
+            None,
+            "{shown}: none in here is well-formed"
+        );
+        assert_eq!(
+            received.header("x-request-id"),
+            reply.header("x-request-id"),
+            "{shown}"
+        );
         let is_creation = received.operation.is_some_and(|name| name.starts_with("create"));
         let users: Vec<_> = received
             .text()
@@ -193,12 +211,15 @@ async fn a_hostile_request_without_a_login_reaches_livy_in_no_form() {
         let mut client = rig.connect().await;
         let _ = client.try_send(case.by("")).await;
         let reply = answer(&mut client, &case).await;
-        assert!(
-            (400..500).contains(&reply.status),
-            "{}\n{}",
-            case.shown(),
-            reply.text()
-        );
+        let (status, code) = reply.outcome();
+        assert!((400..500).contains(&status), "{}\n{}", case.shown(), reply.text());
+        match case.ends {
+            Ends::BodilessRefusal(_) => {}
+            Ends::NoSession => assert!(code.is_empty(), "{}", case.shown()),
+            Ends::Refused(..) | Ends::Reaches(..) => {
+                reply.expect_refusal(status, &code);
+            }
+        }
     }
     assert!(rig.livy().requests().is_empty(), "{:#?}", rig.livy().requests());
 }
@@ -223,6 +244,51 @@ async fn a_harmless_request_passes_by_every_kind_of_login() {
     }
     // Another user's requests are that user's.
     run(&rig, &cases, &issuer.bearer("bob"), "bob").await;
+}
+
+#[tokio::test]
+async fn the_body_of_a_request_that_was_refused_is_never_read_as_the_next_one() {
+    let rig = field(&Issuer::new()).await;
+    let hidden = get("/livy/sessions/666");
+    let (own, form) = (
+        basic("alice"),
+        "Content-Type: application/x-www-form-urlencoded\r\n",
+    );
+    let chunked = format!(
+        "POST /livy/nothing HTTP/1.1\r\nHost: gw\r\n{own}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{hidden}\r\n0\r\n\r\n",
+        hidden.len()
+    );
+    for (bytes, status) in [
+        (request("POST", "/livy/nothing", &own, &hidden), 404),
+        (request("POST", "/livy/sessions", "", &hidden), 401),
+        (request("PUT", "/livy/sessions", &own, &hidden), 405),
+        (request("GET", "/livy/sessions", &own, &hidden), 400),
+        (request("DELETE", "/livy/sessions/5?doAs=bob", &own, &hidden), 403),
+        (
+            request("POST", "/livy/sessions", &format!("{own}{form}"), &hidden),
+            415,
+        ),
+        (request("POST", "/livy/sessions?_method=GET", &own, &hidden), 400),
+        (request("POST", "/livy/sessions/5/upload-jar", &own, &hidden), 415),
+        (request("OPTIONS", "/livy/sessions", "", &hidden), 204),
+        (chunked.into_bytes(), 404),
+    ] {
+        rig.livy().clear();
+        let shown = bytes.escape_ascii().to_string();
+        let mut client = rig.connect().await;
+        client.send(&bytes).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status, status, "{shown}");
+        if reply.header("connection") == Some("close") {
+            client.end().await;
+            assert!(rig.livy().requests().is_empty(), "{shown}");
+        } else {
+            client.send(get("/livy/version")).await;
+            client.reply().await.expect_status(200);
+            assert_eq!(rig.livy().requests().len(), 1, "{shown}");
+            assert_eq!(rig.livy().last().path, "/version", "{shown}");
+        }
+    }
 }
 
 #[test]

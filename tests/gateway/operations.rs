@@ -19,7 +19,7 @@ const NOISE: &str = "Cookie: hadoop.auth=\"u=root\"; JSESSIONID=1\r\nAccept-Enco
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: vendor=secret\r\n";
 
 /// The only headers that Livy ever gets, where it wants no login.
-const HEADERS: [&str; 8] = [
+pub(crate) const HEADERS: [&str; 8] = [
     "accept",
     "content-length",
     "content-type",
