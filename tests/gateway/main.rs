@@ -14,6 +14,7 @@ mod rig;
 mod admin;
 mod listener;
 mod reload;
+mod rules;
 mod shutdown;
 mod tls;
 mod upstream_faults;
