@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::body_policy::Who;
 use crate::identity::{Acting, LivyUser, Principal};
 use crate::livy::operation::Operation;
 
@@ -34,6 +35,16 @@ impl Grant {
     /// As whom Livy acts.
     pub fn livy_user(&self) -> &LivyUser {
         self.acting.livy_user()
+    }
+
+    /// For whom the rules about bodies are applied. A login tells its own groups only, so those of a person for whom
+    /// a delegate acts are not known.
+    pub fn who(&self) -> Who<'_> {
+        let is_on_behalf = self.acting.is_on_behalf();
+        Who {
+            user: self.acting.livy_user(),
+            groups: (!is_on_behalf).then(|| self.principal.groups()),
+        }
     }
 
     /// What is done.

@@ -2,8 +2,10 @@
 //!
 //! Nothing here awaits, logs or touches the world.
 
+pub mod amount;
 pub mod body;
 pub mod json;
+pub mod location;
 pub mod marker;
 pub(crate) mod media_type;
 pub mod multipart;

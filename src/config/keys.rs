@@ -44,6 +44,7 @@ pub const TABLES: &[&Keys] = &[
     &PER_ADDRESS,
     &FAILED_LOGINS,
     &REQUESTS,
+    &REQUESTS_CONF,
     &LOG,
 ];
 
@@ -172,8 +173,28 @@ pub(super) const FAILED_LOGINS: Keys = Keys {
 };
 pub(super) const REQUESTS: Keys = Keys {
     table: "requests",
-    known: &["max_body", "max_upload", "extra_fields"],
-    later: &["file_schemes", "max_ttl", "conf"],
+    known: &[
+        "max_body",
+        "max_upload",
+        "extra_fields",
+        "file_schemes",
+        "max_ttl",
+        "conf",
+    ],
+    later: &[],
+};
+pub(super) const REQUESTS_CONF: Keys = Keys {
+    table: "requests.conf",
+    known: &[
+        "mode",
+        "also_deny",
+        "allow",
+        "allow_unsafe",
+        "default",
+        "force",
+        "max",
+    ],
+    later: &[],
 };
 pub(super) const LOG: Keys = Keys {
     table: "log",

@@ -184,7 +184,7 @@ impl Gateway {
             Coding::Plain => sent,
             Coding::Gzip => Bytes::from(body_policy::decode_gzip(&sent, limit)?),
         };
-        let checked = body_policy::check(&bytes, kind, &policy.requests.extra_fields)?;
+        let mut checked = body_policy::check(&bytes, kind, &policy.requests.extra_fields)?;
         let grant = match checked.requested_user() {
             None => grant,
             Some(in_body) => {
@@ -195,7 +195,8 @@ impl Gateway {
                 grant.acting_as(acting)
             }
         };
-        let json = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()));
+        checked.apply_rules(&policy.requests.rules, &grant.who())?;
+        let json = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()), None);
         Ok((grant, Cargo::Json(json.into())))
     }
 
