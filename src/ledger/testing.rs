@@ -1,10 +1,19 @@
 //! What the tests of the ledgers share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::ops::Bound;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
 use crate::identity::LivyUser;
+use crate::ledger::file::{self, Attach};
 use crate::ledger::store::{Local, Store};
 use crate::ledger::writer::{Change, Journal};
 use crate::ledger::{Place, PlaceKey, Reservation, Standing, record};
@@ -86,15 +95,32 @@ pub(super) fn place(number: u64) -> Place {
 pub(super) struct Disk(Arc<Mutex<DiskState>>);
 
 #[derive(Debug, Default)]
-struct DiskState {
+pub(super) struct DiskState {
     records: BTreeMap<String, Vec<u8>>,
-    is_full: bool,
+    fault: Fault,
     writes: usize,
 }
 
+/// How a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Fault {
+    /// Not at all.
+    #[default]
+    None,
+    /// It takes nothing.
+    Full,
+    /// It takes everything and says that it did not.
+    Liar,
+}
+
 impl Disk {
-    pub(super) fn fill(&self, is_full: bool) {
-        self.0.lock().unwrap().is_full = is_full;
+    pub(super) fn set(&self, fault: Fault) {
+        self.0.lock().unwrap().fault = fault;
+    }
+
+    /// As long as this is held, nothing is written.
+    pub(super) fn pause(&self) -> MutexGuard<'_, DiskState> {
+        self.0.lock().unwrap()
     }
 
     /// How many writes were tried.
@@ -132,14 +158,18 @@ impl Journal for Disk {
     fn write(&mut self, changes: &[Change]) -> Result<(), String> {
         let mut state = self.0.lock().unwrap();
         state.writes += 1;
-        if state.is_full {
-            return Err("no space left on device".to_owned());
+        let failed = Err("no space left on device".to_owned());
+        if state.fault == Fault::Full {
+            return failed;
         }
         for change in changes {
             match &change.record {
                 Some(record) => state.records.insert(change.marker.to_string(), record.clone()),
                 None => state.records.remove(change.marker.as_str()),
             };
+        }
+        if state.fault == Fault::Liar {
+            return failed;
         }
         Ok(())
     }
@@ -149,8 +179,105 @@ impl Journal for Disk {
 #[derive(Debug)]
 pub(super) struct DiskLedger(pub(super) Store);
 
+impl DiskLedger {
+    /// Waits until everything so far was written, or was tried to be.
+    pub(super) async fn flush(&self) {
+        let nobody = marker(u64::MAX);
+        let _ = self.0.writer().unwrap().durable(&nobody).await;
+    }
+}
+
 impl Local for DiskLedger {
     fn store(&self) -> &Store {
         &self.0
+    }
+}
+
+/// What happens to the accesses of a real file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faults(Arc<FaultsState>);
+
+#[derive(Debug, Default)]
+struct FaultsState {
+    is_failing: AtomicBool,
+    /// Nothing if 0.
+    killed_at: AtomicUsize,
+    changes: AtomicUsize,
+}
+
+impl Faults {
+    /// From now on every change of the file fails, or none.
+    pub(super) fn fail(&self, is_failing: bool) {
+        self.0.is_failing.store(is_failing, Ordering::SeqCst);
+    }
+
+    /// Ends this process in place of the change of this number, counted from 1.
+    pub(super) fn kill_at(&self, change: usize) {
+        self.0.killed_at.store(change, Ordering::SeqCst);
+    }
+
+    pub(super) fn attach(&self) -> impl Attach + use<> {
+        let faults = self.clone();
+        move |file: File| {
+            let backend = FaultyFile {
+                file: FileBackend::new(file)?,
+                faults: faults.clone(),
+            };
+            file::settings().create_with_backend(backend)
+        }
+    }
+
+    fn change(&self) -> io::Result<()> {
+        let number = self.0.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        if number == self.0.killed_at.load(Ordering::SeqCst) {
+            process::abort();
+        }
+        if self.0.is_failing.load(Ordering::SeqCst) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: FileBackend,
+    faults: Faults,
+}
+
+impl StorageBackend for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.faults.change()?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.faults.change()?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.faults.change()?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
     }
 }
