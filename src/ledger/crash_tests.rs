@@ -1,4 +1,5 @@
-//! A process is killed at each single change of the ledger's file, and the next one must make sense of what it left.
+//! A process is killed at each single change of the ledger's file, with and without its system's cache, and the next one
+//! must make sense of what it left.
 //!
 //! The test starts itself again as the process that is killed: with the variables below, [`the_killed`] plays a fixed
 //! sequence and says on its standard output what was acknowledged, until its disk ends it.
@@ -17,6 +18,7 @@ use crate::quota::Scope;
 
 const DIRECTORY: &str = "LEDGER_CRASH_DIRECTORY";
 const KILLED_AT: &str = "LEDGER_CRASH_AT";
+const LOSS: &str = "LEDGER_CRASH_LOSS";
 
 /// What is done, in this order. All but reservations are in force before they are written.
 const SEQUENCE: &[Step] = &[
@@ -60,11 +62,12 @@ impl Outcome {
 
 #[tokio::test]
 async fn the_killed() {
-    let (Ok(directory), Ok(killed_at)) = (env::var(DIRECTORY), env::var(KILLED_AT)) else {
-        return; // Not started by the test below.
+    let (Ok(directory), Ok(killed_at), Ok(lost)) = (env::var(DIRECTORY), env::var(KILLED_AT), env::var(LOSS))
+    else {
+        return; // Not started by the tests below.
     };
-    let faults = Faults::default();
-    faults.kill_at(killed_at.parse().unwrap());
+    let loss = Loss::ALL.iter().find(|(_, word)| *word == lost).unwrap().0;
+    let faults = Faults::kill_at(killed_at.parse().unwrap(), loss);
     let opened = file::open_with(Path::new(&directory), seconds(0), faults.attach()).unwrap();
     let journal = Box::new(opened.journal);
     let store = Store::with_journal(opened.places, seconds(0), journal, Duration::from_secs(1)).unwrap();
@@ -86,6 +89,21 @@ async fn the_killed() {
 
 #[tokio::test]
 async fn a_process_that_is_killed_at_any_change_leaves_all_that_it_acknowledged() {
+    kill_at_every_change(Loss::Nothing).await;
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_change_leaves_all_that_was_acknowledged() {
+    kill_at_every_change(Loss::Everything).await;
+}
+
+#[tokio::test]
+async fn a_power_cut_while_the_disk_writes_leaves_all_that_was_acknowledged() {
+    kill_at_every_change(Loss::EveryOther).await;
+}
+
+async fn kill_at_every_change(loss: Loss) {
+    let lost = Loss::ALL.iter().find(|(other, _)| *other == loss).unwrap().1;
     let mut killed = 0;
     for change in 1.. {
         let directory = tempfile::tempdir().unwrap();
@@ -93,6 +111,7 @@ async fn a_process_that_is_killed_at_any_change_leaves_all_that_it_acknowledged(
             .args(["--exact", "ledger::crash_tests::the_killed", "--nocapture"])
             .env(DIRECTORY, directory.path())
             .env(KILLED_AT, change.to_string())
+            .env(LOSS, lost)
             .output()
             .unwrap();
         let said = String::from_utf8(output.stdout).unwrap();

@@ -31,7 +31,7 @@ pub struct Opening {
     pub places: usize,
 }
 
-/// Why a ledger is not opened. Nothing was changed.
+/// Why a ledger is not opened. What was written down is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Two gateways with one file would each know half.

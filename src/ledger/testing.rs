@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::ops::Bound;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -193,6 +194,26 @@ impl Local for DiskLedger {
     }
 }
 
+/// What a kill leaves of the changes since the last sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Loss {
+    /// All of them: the process has ended, and nothing else has.
+    #[default]
+    Nothing,
+    /// None of them: the power was cut.
+    Everything,
+    /// Every other one: the power was cut while the disk wrote them in an order of its own.
+    EveryOther,
+}
+
+impl Loss {
+    pub(super) const ALL: [(Self, &'static str); 3] = [
+        (Self::Nothing, "nothing"),
+        (Self::Everything, "everything"),
+        (Self::EveryOther, "every other"),
+    ];
+}
+
 /// What happens to the accesses of a real file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Faults(Arc<FaultsState>);
@@ -201,7 +222,8 @@ pub(super) struct Faults(Arc<FaultsState>);
 struct FaultsState {
     is_failing: AtomicBool,
     /// Nothing if 0.
-    killed_at: AtomicUsize,
+    killed_at: usize,
+    loss: Loss,
     changes: AtomicUsize,
 }
 
@@ -211,65 +233,117 @@ impl Faults {
         self.0.is_failing.store(is_failing, Ordering::SeqCst);
     }
 
-    /// Ends this process in place of the change of this number, counted from 1.
-    pub(super) fn kill_at(&self, change: usize) {
-        self.0.killed_at.store(change, Ordering::SeqCst);
+    /// Ends this process in place of the change of this number, counted from 1, with what `loss` leaves.
+    pub(super) fn kill_at(change: usize, loss: Loss) -> Self {
+        Self(Arc::new(FaultsState {
+            killed_at: change,
+            loss,
+            ..FaultsState::default()
+        }))
     }
 
     pub(super) fn attach(&self) -> impl Attach + use<> {
         let faults = self.clone();
         move |file: File| {
-            let backend = FaultyFile {
-                file: FileBackend::new(file)?,
+            let file = FileBackend::new(file)?;
+            let mut bytes = vec![0; usize::try_from(file.len()?).unwrap()];
+            file.read(0, &mut bytes)?;
+            file::settings().create_with_backend(FaultyFile {
+                file,
                 faults: faults.clone(),
-            };
-            file::settings().create_with_backend(backend)
+                cache: Mutex::new(Cache {
+                    bytes,
+                    unsynced: Vec::new(),
+                }),
+            })
         }
-    }
-
-    fn change(&self) -> io::Result<()> {
-        let number = self.0.changes.fetch_add(1, Ordering::SeqCst) + 1;
-        if number == self.0.killed_at.load(Ordering::SeqCst) {
-            process::abort();
-        }
-        if self.0.is_failing.load(Ordering::SeqCst) {
-            return Err(ErrorKind::StorageFull.into());
-        }
-        Ok(())
     }
 }
 
+/// A file behind a cache, as a system has one, that a power cut loses.
 #[derive(Debug)]
 struct FaultyFile {
     file: FileBackend,
     faults: Faults,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug)]
+struct Cache {
+    bytes: Vec<u8>,
+    unsynced: Vec<Access>,
+}
+
+#[derive(Debug)]
+enum Access {
+    Resize(u64),
+    Write(u64, Vec<u8>),
+}
+
+impl FaultyFile {
+    /// The cache, unless this change is the one that fails.
+    fn change(&self) -> io::Result<MutexGuard<'_, Cache>> {
+        let faults = &self.faults.0;
+        let number = faults.changes.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut cache = self.cache.lock().unwrap();
+        if number == faults.killed_at {
+            let unsynced = mem::take(&mut cache.unsynced);
+            match faults.loss {
+                Loss::Nothing => self.apply(unsynced)?,
+                Loss::Everything => {}
+                Loss::EveryOther => self.apply(unsynced.into_iter().skip(1).step_by(2))?,
+            }
+            process::abort();
+        }
+        if faults.is_failing.load(Ordering::SeqCst) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Ok(cache)
+    }
+
+    fn apply(&self, accesses: impl IntoIterator<Item = Access>) -> io::Result<()> {
+        accesses.into_iter().try_for_each(|access| match access {
+            Access::Resize(len) => self.file.set_len(len),
+            Access::Write(offset, data) => self.file.write(offset, &data),
+        })
+    }
 }
 
 impl StorageBackend for FaultyFile {
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        Ok(self.cache.lock().unwrap().bytes.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
+        let offset = usize::try_from(offset).unwrap();
+        let cache = self.cache.lock().unwrap();
+        let bytes = cache.bytes.get(offset..offset + out.len());
+        out.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.faults.change()?;
-        self.file.set_len(len)
+        let mut cache = self.change()?;
+        cache.bytes.resize(usize::try_from(len).unwrap(), 0);
+        cache.unsynced.push(Access::Resize(len));
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.faults.change()?;
-        self.file.sync_data()
+        let mut cache = self.change()?;
+        self.apply(mem::take(&mut cache.unsynced))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.faults.change()?;
-        self.file.write(offset, data)
+        let mut cache = self.change()?;
+        let at = usize::try_from(offset).unwrap();
+        cache.bytes[at..at + data.len()].copy_from_slice(data);
+        cache.unsynced.push(Access::Write(offset, data.to_owned()));
+        Ok(())
     }
 
     fn close(&self) -> io::Result<()> {
+        self.apply(mem::take(&mut self.cache.lock().unwrap().unsynced))?;
         self.file.close()
     }
 
