@@ -146,8 +146,6 @@ pub enum Denial {
         /// Whether the request only reads.
         read: bool,
     },
-    /// The gateway is stopping.
-    Draining,
     /// A defect of the gateway.
     Internal,
 
@@ -344,8 +342,6 @@ impl Denial {
             // Clients post again whatever is 5xx, which is no help to a gateway that has too much already.
             Self::Overloaded { read } => later(if *read { 503 } else { 429 }, "overloaded", "gateway overloaded",
                 "The gateway has more requests than it can hold. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
-            Self::Draining => later(503, "draining", "gateway restarting",
-                "This gateway is stopping. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
             Self::Internal => row(500, "internal_error", Whose::Operator, "internal error",
                 "The gateway failed. This is a defect of the gateway; tell its administrator the request id."),
 
@@ -440,7 +436,6 @@ impl Denial {
                 user: "alice".into(),
             },
             Self::Overloaded { read: true },
-            Self::Draining,
             Self::Internal,
             Self::UpstreamUnreachable,
             Self::UpstreamTimeout,
