@@ -3,6 +3,7 @@
 //! Everything else is given a [`Clock`], so that a test moves the time instead of waiting for it.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -88,6 +89,34 @@ impl Clock for ManualClock {
     }
 }
 
+/// Monotonic times of which no two are equal, so that of two events it is always known which came first.
+#[derive(Debug)]
+pub struct Moments {
+    clock: Arc<dyn Clock>,
+    last_nanos: AtomicU64,
+}
+
+impl Moments {
+    /// On this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            last_nanos: AtomicU64::new(0),
+        }
+    }
+
+    /// Later than every moment before, and not earlier than the clock's monotonic time.
+    pub fn next(&self) -> Duration {
+        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let later = |last: u64| Some(now.max(last.saturating_add(1)));
+        let last = self
+            .last_nanos
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, later)
+            .unwrap_or_default();
+        Duration::from_nanos(now.max(last.saturating_add(1)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +130,16 @@ mod tests {
             (clock.wall(), clock.monotonic()),
             (Duration::from_secs(1_005), Duration::from_secs(5))
         );
+    }
+
+    #[test]
+    fn no_two_moments_are_equal_even_while_the_clock_stands_still() {
+        let clock = Arc::new(ManualClock::at(Duration::ZERO));
+        let moments = Moments::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let (first, second) = (moments.next(), moments.next());
+        assert!(second > first);
+        clock.advance(Duration::from_secs(1));
+        assert!(moments.next() >= Duration::from_secs(1));
     }
 
     #[test]

@@ -111,6 +111,40 @@ pub enum Denial {
         rule: &'static str,
     },
 
+    // How much does the user hold?
+    /// One more would be more than somebody may hold.
+    QuotaExceeded {
+        /// Short, such as `alice holds 3 of 3 sessions`.
+        reason: String,
+        /// The same as a sentence, with the caller's own sessions by number.
+        holds: String,
+    },
+    /// What is asked for is more than may ever be held.
+    ResourceLimit {
+        /// What is asked for and what may be held, as a sentence.
+        asks: String,
+    },
+    /// A quota depends on groups, and nobody here knows the user's.
+    GroupsUnknown {
+        /// The Livy user.
+        user: String,
+    },
+    /// The user has a session of that name already. Livy's own words.
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The number of the session that has it, if it has one by now.
+        id: Option<u32>,
+    },
+    /// An `Idempotency-Key` that cannot be one.
+    InvalidIdempotencyKey,
+    /// The same `Idempotency-Key` with another body.
+    IdempotencyKeyReused,
+    /// The creation with the same `Idempotency-Key` has not ended.
+    CreationUnderWay,
+    /// The ledger cannot be written, or Livy's list was not read yet.
+    Unavailable(&'static str),
+
     // The gateway cannot now.
     /// More requests, or more waiting bodies, than the gateway holds.
     Overloaded {
@@ -300,6 +334,36 @@ impl Denial {
                 "The conf key '{key}' is refused: {rule}. Leave it out."
             )),
 
+            Self::QuotaExceeded { reason, holds } => Answer {
+                reason: Cow::Owned(reason.clone()),
+                hint: Hint::RetryAfter(RETRY_QUOTA),
+                ..row(429, "quota_exceeded", Whose::Caller, "quota exceeded", format!(
+                    "{holds} Delete what is not needed, or wait until it ends, and try again."
+                ))
+            },
+            Self::ResourceLimit { asks } => row(400, "resource_limit", Whose::Caller, "asks for more than may be held", format!(
+                "{asks} Ask for less: fewer executors, cores or memory."
+            )),
+            Self::GroupsUnknown { user } => row(403, "groups_unknown", Whose::Operator, "groups unknown", format!(
+                "A quota depends on the groups of '{user}', and this gateway does not know them. Ask the administrator to write {user}'s groups into the users file."
+            )),
+            Self::NameTaken { name, id } => row(400, "name_taken", Whose::Caller, "session name taken", match id {
+                Some(id) => format!("Rejected, Reason: requirement failed: Duplicate session name: Some({name}) for session {id}"),
+                None => format!("Rejected, Reason: requirement failed: Duplicate session name: Some({name})"),
+            }),
+            Self::InvalidIdempotencyKey => row(400, "invalid_idempotency_key", Whose::Caller, "invalid Idempotency-Key",
+                "The header Idempotency-Key must be there once, with 1 to 255 visible ASCII characters. A UUID is a good one."),
+            Self::IdempotencyKeyReused => row(422, "idempotency_key_reused", Whose::Caller, "Idempotency-Key reused",
+                "This Idempotency-Key was sent before with another body. Make a new key for each new session."),
+            Self::CreationUnderWay => Answer {
+                hint: Hint::RetryAfter(RETRY_LIVY),
+                ..row(409, "creation_under_way", Whose::CallerLater, "creation under way",
+                    "The creation with this Idempotency-Key has not ended yet. Ask again with the same key.")
+            },
+            Self::Unavailable(why) => later(503, "unavailable", "ownership cannot be recorded", format!(
+                "Nothing can be created now, and nothing was sent to Livy: {why}. Reading and deleting go on. Try again shortly; if it lasts, tell the administrator."
+            ), RETRY_LIVY),
+
             // Clients post again whatever is 5xx, which is no help to a gateway that has too much already.
             Self::Overloaded { read } => later(if *read { 503 } else { 429 }, "overloaded", "gateway overloaded",
                 "The gateway has more requests than it can hold. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
@@ -382,6 +446,24 @@ impl Denial {
                 key: "livy.rsc.proxy_user".into(),
                 rule: "it would change for whom the session runs",
             },
+            Self::QuotaExceeded {
+                reason: "alice holds 3 of 3 sessions".into(),
+                holds: "alice holds 3 of 3 sessions (4, 7, 9).".into(),
+            },
+            Self::ResourceLimit {
+                asks: "This asks for 102 cores; alice may hold 64.".into(),
+            },
+            Self::GroupsUnknown {
+                user: "alice".into(),
+            },
+            Self::NameTaken {
+                name: "etl".into(),
+                id: Some(5),
+            },
+            Self::InvalidIdempotencyKey,
+            Self::IdempotencyKeyReused,
+            Self::CreationUnderWay,
+            Self::Unavailable("the disk is full"),
             Self::Overloaded { read: true },
             Self::Draining,
             Self::Internal,
@@ -457,7 +539,7 @@ fn later(
     status: u16,
     code: &'static str,
     reason: &'static str,
-    message: &'static str,
+    message: impl Into<Cow<'static, str>>,
     after: Duration,
 ) -> Answer {
     Answer {
@@ -468,6 +550,8 @@ fn later(
 
 const RETRY_SOON: Duration = Duration::from_secs(2);
 const RETRY_LIVY: Duration = Duration::from_secs(5);
+/// How long a look at what Livy lists takes, and a person to delete something.
+const RETRY_QUOTA: Duration = Duration::from_secs(30);
 const RETRY_OPERATOR: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -516,7 +600,7 @@ mod tests {
                 answer.reason.is_ascii() && answer.reason.len() <= 60,
                 "{denial:?}"
             );
-            let livys_own_words = matches!(denial, Denial::InvalidParameter(_));
+            let livys_own_words = matches!(denial, Denial::InvalidParameter(_) | Denial::NameTaken { .. });
             assert!(
                 livys_own_words || answer.message.ends_with(['.', '?']),
                 "{denial:?}: {}",

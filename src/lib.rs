@@ -15,6 +15,7 @@ pub mod body_policy;
 pub mod identity;
 pub mod limits;
 pub mod quota;
+pub mod roles;
 pub mod rewrite;
 
 // 3. Configuration.
@@ -24,12 +25,16 @@ pub mod policy;
 // 4. Adapters: everything that touches the world.
 pub mod admin;
 pub mod deadlines;
+pub mod impersonation;
 pub mod jwks;
 pub mod ledger;
 pub mod listener;
+pub mod lists;
 pub mod login;
+pub mod reconcile;
 pub mod reload;
 pub mod telemetry;
+pub mod turns;
 pub mod upstream;
 pub mod users_file;
 

@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod json;
+pub mod list;
 pub mod marker;
 pub(crate) mod media_type;
 pub mod multipart;

@@ -56,6 +56,15 @@ impl Dimension {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Sessions, Self::Batches, Self::Cores, Self::Memory];
 
+    /// Of what it is the sum.
+    pub const fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Sessions => &[Kind::Session],
+            Self::Batches => &[Kind::Batch],
+            Self::Cores | Self::Memory => &Kind::ALL,
+        }
+    }
+
     /// The word for it, as configuration keys and metric labels have it.
     pub const fn word(self) -> &'static str {
         match self {
@@ -161,6 +170,69 @@ pub struct Exceeded {
     /// How much may be held.
     pub limit: u64,
 }
+
+impl Exceeded {
+    /// Whether what was asked for could not be held even by somebody who holds nothing.
+    pub const fn is_hopeless(&self) -> bool {
+        self.asked > self.limit
+    }
+
+    /// Short: `alice holds 3 of 3 sessions`.
+    pub fn reason(&self, scope: &Scope) -> String {
+        format!("{scope} holds {} of {}", self.amount(self.held), self.limit_in_words())
+    }
+
+    /// As a sentence, with what the caller holds by number.
+    pub fn holds(&self, scope: &Scope, ids: &[u32]) -> String {
+        let list = ids.iter().take(IDS_SHOWN).map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let more = if ids.len() > IDS_SHOWN { ", …" } else { "" };
+        let held = match ids {
+            [] => String::new(),
+            [..] => format!(" ({list}{more})"),
+        };
+        let asked = match self.dimension {
+            Dimension::Sessions | Dimension::Batches => String::new(),
+            Dimension::Cores | Dimension::Memory => {
+                format!(" and this asks for {} more", self.amount(self.asked))
+            }
+        };
+        format!("{}{held}{asked}.", self.reason(scope))
+    }
+
+    /// As a sentence, where it is hopeless.
+    pub fn asks(&self, scope: &Scope) -> String {
+        format!(
+            "This asks for {}, driver included; {scope} may hold {}.",
+            self.amount_in_words(self.asked),
+            self.limit_in_words()
+        )
+    }
+
+    fn limit_in_words(&self) -> String {
+        self.amount_in_words(self.limit)
+    }
+
+    fn amount_in_words(&self, amount: u64) -> String {
+        match self.dimension {
+            Dimension::Sessions | Dimension::Batches | Dimension::Cores => {
+                format!("{amount} {}", self.dimension.word())
+            }
+            Dimension::Memory => format!("{} of memory", self.amount(amount)),
+        }
+    }
+
+    fn amount(&self, amount: u64) -> String {
+        match self.dimension {
+            Dimension::Sessions | Dimension::Batches | Dimension::Cores => amount.to_string(),
+            // Rounded up: nobody is told that they fit into a quota by a byte.
+            Dimension::Memory => format!("{} GiB", amount.div_ceil(GIB)),
+        }
+    }
+}
+
+const GIB: u64 = 1 << 30;
+/// As many as a sentence bears.
+const IDS_SHOWN: usize = 20;
 
 /// One scope that a creation is charged to, and what it may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs.
 //!
-//! Two steps have their place here and nothing in it yet: the user's own limit, before the grant; and the held place
-//! under the quota, after the body was read.
+//! One step has its place here and nothing in it yet: the user's own limit, before the grant.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,28 +14,30 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::info;
 
 use super::answer::AnswerBody;
 use super::body::Pace;
+use super::creation::Creation;
 use super::reply::{self, Asked};
 use super::report::Report;
+use super::sessions::as_the_client_knows_it;
 use super::upload::{Trouble, Upload};
 use super::{Gateway, Shared, browser};
 use crate::access::{self, Grant};
 use crate::body_policy::{self, Coding};
-use crate::denial::{Denial, Leftover};
-use crate::identity::{LivyUser, Principal};
+use crate::denial::Denial;
+use crate::identity::Principal;
+use crate::ledger::{Place, PlaceKey, Settlement};
 use crate::listener::Peer;
 use crate::livy::multipart::MultipartRewriter;
-use crate::livy::operation::{BodyKind, JsonBody, Method, Operation};
+use crate::livy::operation::{Action, BodyKind, JsonBody, Method, Operation};
 use crate::livy::query::Page;
 use crate::livy::route::{Call, Routed, route};
-use crate::livy::session_ref::{Kind, SessionId};
 use crate::livy::target::Target;
 use crate::login::LoginPolicy;
 use crate::policy::{Impersonation, Policy};
-use crate::rewrite::{self, Outbound, OwnCall, Payload, TRACEPARENT, Trail};
+use crate::rewrite::{self, Outbound, Payload, TRACEPARENT, Trail};
 use crate::upstream::{Failure, ReplyBody, RequestBody, Reuse};
 
 impl Gateway {
@@ -67,12 +68,30 @@ impl Gateway {
             peer.address.ip(),
             &named(call.requested_user.as_deref(), None),
         )?;
-        let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
+        let (grant, place) = match &call.operation {
+            Operation::Version | Operation::List(_) | Operation::Create(_) => {
+                let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
+                (grant, None)
+            }
+            Operation::On(session, action) => {
+                let principal = Arc::clone(&principal);
+                let address = peer.address.ip();
+                let granted = self.grant_session(policy, address, principal, acting, session, *action);
+                // Boxed, since what it waits for would be carried along by every request.
+                let (grant, place) = Box::pin(granted).await?;
+                (grant, Some(place))
+            }
+        };
 
         let (grant, cargo) = self.receive(policy, peer, &head, body, &call, grant).await?;
         report.acts_as(grant.livy_user());
+        if let Operation::List(kind) = &call.operation {
+            let list = self.list(policy, peer.address.ip(), &grant, *kind, (call.method, &call.page));
+            return Box::pin(list).await;
+        }
         let errand = Errand {
             grant,
+            place,
             method: call.method,
             page: call.page,
             cargo,
@@ -195,8 +214,15 @@ impl Gateway {
                 grant.acting_as(acting)
             }
         };
-        let json = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()));
-        Ok((grant, Cargo::Json(json.into())))
+        match grant.operation() {
+            Operation::Create(kind) => {
+                let creation = self.plan(policy, &grant, *kind, &head.headers, checked)?;
+                Ok((grant, Cargo::Creation(Box::new(creation))))
+            }
+            Operation::Version | Operation::List(_) | Operation::On(..) => {
+                Ok((grant, Cargo::Json(checked.render(None, None).into())))
+            }
+        }
     }
 
     /// A creation, deletion or stop runs to its end though its client may leave.
@@ -228,35 +254,57 @@ impl Gateway {
     }
 
     /// Carries out, reads the whole answer and draws the consequences.
-    async fn carry_out_held(&self, policy: &Policy, errand: Errand) -> Done {
-        let operation = errand.grant.operation().clone();
-        let user = errand.grant.livy_user().clone();
+    async fn carry_out_held(&self, policy: &Policy, mut errand: Errand) -> Done {
+        if let Cargo::Creation(creation) = errand.cargo {
+            errand.cargo = Cargo::None;
+            return self.create(policy, errand, *creation).await;
+        }
         let asked = errand.asked();
+        let deleted = match (errand.grant.operation(), &errand.place) {
+            (Operation::On(_, Action::Delete), Some(place)) => Some(place.key.clone()),
+            (Operation::On(..) | Operation::Version | Operation::List(_) | Operation::Create(_), _) => None,
+        };
         let mut done = self.carry_out(policy, errand).await;
         done.answer = match done.answer {
             Ok(response) => reply::hold(&asked, response).await,
             Err(denial) => Err(denial),
         };
-        if let (Operation::Create(kind), Ok(response)) = (&operation, &done.answer)
-            && response.status() == StatusCode::CREATED
-            && policy.livy.impersonation == Impersonation::Required
-            && let Err(denial) = self.check_created(policy, *kind, &user, response.body()).await
+        if let (Some(key), Ok(response)) = (deleted, &done.answer)
+            && response.status().is_success()
         {
-            done.answer = Err(denial);
+            // Livy has said that it is gone.
+            self.settle(&key, Settlement::Gone).await;
         }
         done
     }
 
-    async fn carry_out(&self, policy: &Policy, errand: Errand) -> Done {
+    /// Asks Livy, and translates its answer.
+    pub(super) async fn carry_out(&self, policy: &Policy, mut errand: Errand) -> Done {
         let began = self.0.shared.clock.monotonic();
         let asked = errand.asked();
+        let named = errand
+            .place
+            .take()
+            .map(|place| (place, errand.grant.operation().clone()));
+        if errand.reads_a_renamed_session(named.as_ref()) {
+            // The length of what the client would get is known when it was read.
+            errand.method = Method::Get;
+        }
+        let told = errand.asked();
         let heard = self.forward(policy, errand).await;
         let livy_took = self.0.shared.clock.monotonic().saturating_sub(began);
         match heard {
             Ok(reply) => {
                 let livy_status = Some(reply.status().as_u16());
+                let answer = reply::translate(&policy.livy.endpoint, &told, reply).await;
+                let answer = match (answer, named) {
+                    (Ok(response), Some((place, operation))) => {
+                        as_the_client_knows_it(&asked, &operation, &place, response).await
+                    }
+                    (answer, _) => answer,
+                };
                 Done {
-                    answer: reply::translate(&policy.livy.endpoint, &asked, reply).await,
+                    answer,
                     livy_status,
                     livy_took,
                 }
@@ -296,81 +344,34 @@ impl Gateway {
             None => failure.denial(is_safe, look),
         })
     }
-
-    /// Where impersonation is required, a new session must run as the user that Livy was told.
-    async fn check_created(
-        &self,
-        policy: &Policy,
-        kind: Kind,
-        user: &LivyUser,
-        body: &AnswerBody,
-    ) -> Result<(), Denial> {
-        let AnswerBody::Whole(Some(bytes)) = body else {
-            return Err(Denial::UpstreamUnexpected { read: false });
-        };
-        let created: Created =
-            serde_json::from_slice(bytes).map_err(|_| Denial::UpstreamUnexpected { read: false })?;
-        if created.proxy_user.as_deref() == Some(user.as_str()) {
-            self.0.shared.impersonation.obeyed();
-            return Ok(());
-        }
-        self.0
-            .shared
-            .impersonation
-            .caught(self.0.shared.clock.monotonic());
-        let leftover = match SessionId::new(created.id) {
-            Some(id) => self.delete_misowned(policy, kind, id).await,
-            None => Leftover::Remains,
-        };
-        Err(Denial::ImpersonationOff { leftover })
-    }
-
-    async fn delete_misowned(&self, policy: &Policy, kind: Kind, id: SessionId) -> Leftover {
-        let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &OwnCall::DeleteMisowned(kind, id))
-        else {
-            return Leftover::Remains;
-        };
-        match self
-            .0
-            .upstream
-            .send(&policy.livy, outbound, None, Reuse::Never)
-            .await
-        {
-            Ok(reply) if reply.status().is_success() => {
-                warn!(%kind, %id, "a session that Livy made as the wrong user was deleted again");
-                Leftover::Deleted
-            }
-            Ok(reply) => {
-                error!(%kind, %id, status = reply.status().as_u16(), "a session that Livy made as the wrong user remains");
-                Leftover::Remains
-            }
-            Err(failure) => {
-                error!(%kind, %id, ?failure, "a session that Livy made as the wrong user may remain");
-                Leftover::Remains
-            }
-        }
-    }
 }
 
 /// A granted request, ready to go.
-struct Errand {
+pub(super) struct Errand {
     grant: Grant,
+    /// The session that it is done to.
+    place: Option<Place>,
     method: Method,
     page: Page,
-    cargo: Cargo,
+    pub(super) cargo: Cargo,
     /// Where `Location` begins; empty for reads, whose answers have none.
-    base: Box<str>,
-    request_id: HeaderValue,
+    pub(super) base: Box<str>,
+    pub(super) request_id: HeaderValue,
     traceparent: Option<HeaderValue>,
 }
 
 impl Errand {
-    fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked {
         Asked {
             base: self.base.clone(),
             method: self.method,
             look: self.grant.operation().where_to_look(),
         }
+    }
+
+    fn reads_a_renamed_session(&self, named: Option<&(Place, Operation)>) -> bool {
+        self.method == Method::Head
+            && matches!(named, Some((Place { key: PlaceKey::Marker(_), .. }, Operation::On(_, Action::Read))))
     }
 
     fn compose(&self, policy: &Policy, payload: Payload) -> Result<Outbound, Denial> {
@@ -406,23 +407,36 @@ impl Drop for Detached {
 }
 
 /// What became of an errand.
-struct Done {
-    answer: Result<Response<AnswerBody>, Denial>,
+pub(super) struct Done {
+    pub(super) answer: Result<Response<AnswerBody>, Denial>,
     livy_status: Option<u16>,
     livy_took: Duration,
 }
 
+impl Done {
+    /// Livy was not asked.
+    pub(super) const fn without_livy(answer: Result<Response<AnswerBody>, Denial>) -> Self {
+        Self {
+            answer,
+            livy_status: None,
+            livy_took: Duration::ZERO,
+        }
+    }
+}
+
 /// The body of an errand.
-enum Cargo {
+pub(super) enum Cargo {
     None,
     Json(Bytes),
+    /// What is known of a creation before it takes its place; its JSON is written after that.
+    Creation(Box<Creation>),
     Upload(Box<Upload>),
 }
 
 impl Cargo {
     fn load(self) -> (Payload, Option<RequestBody>, Option<Trouble>) {
         match self {
-            Self::None => (Payload::Empty, None, None),
+            Self::None | Self::Creation(_) => (Payload::Empty, None, None),
             Self::Json(bytes) => (Payload::Json(bytes), None, None),
             Self::Upload(upload) => {
                 let (content_type, trouble) = (upload.content_type(), upload.trouble());
@@ -434,14 +448,6 @@ impl Cargo {
             }
         }
     }
-}
-
-/// The fields of a new session that are looked at.
-#[derive(Debug, serde::Deserialize)]
-struct Created {
-    id: u32,
-    #[serde(rename = "proxyUser")]
-    proxy_user: Option<String>,
 }
 
 /// The users that a client named, if any.

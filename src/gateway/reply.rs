@@ -113,11 +113,35 @@ pub(super) async fn hold(
     let (head, body) = response.into_parts();
     let whole = match body {
         AnswerBody::Whole(bytes) => bytes.unwrap_or_default(),
-        AnswerBody::Passing(reply) => read_whole(reply.rest, REPLY_BYTES_MAX)
-            .await
-            .map_err(|_| Denial::OutcomeUnknown { look: asked.look })?,
+        AnswerBody::Passing(reply) => {
+            let rest = read_whole(reply.rest, REPLY_BYTES_MAX)
+                .await
+                .map_err(|_| Denial::OutcomeUnknown { look: asked.look })?;
+            match reply.first {
+                None => rest,
+                Some(first) => {
+                    let mut whole = BytesMut::from(first);
+                    whole.extend_from_slice(&rest);
+                    whole.freeze()
+                }
+            }
+        }
     };
     Ok(Response::from_parts(head, AnswerBody::whole(whole)))
+}
+
+/// Reads the rest of a small answer whose content is going to be looked at.
+pub(super) async fn hold_read(
+    asked: &Asked,
+    response: Response<AnswerBody>,
+) -> Result<Response<AnswerBody>, Denial> {
+    hold(asked, response).await.map_err(|denial| {
+        if asked.method.is_safe() {
+            Denial::UpstreamLost
+        } else {
+            denial
+        }
+    })
 }
 
 /// Livy's errors are JSON: an object with `msg`, or a bare string. What is not is a page of Jetty's, or a trace.
