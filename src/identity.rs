@@ -4,7 +4,8 @@
 //! and nothing is guessed, trimmed or folded on the way. [`Identities::acting`] judges the names that a client
 //! wrote itself (`doAs`, `proxyUser`): its own Livy user is fine, another one needs a delegate rule.
 //!
-//! A [`LivyUser`] is made nowhere else, so what reaches Livy as a user is always a legal name that a rule gave.
+//! A [`LivyUser`] is made nowhere else, so what reaches Livy as a user is always a legal name that a rule gave; the
+//! ledger's own records alone bring one back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -37,6 +38,11 @@ impl LivyUser {
 
     fn new(name: &str) -> Option<Self> {
         Self::is_legal(name).then(|| Self(name.into()))
+    }
+
+    /// As the ledger wrote it down. Not for a name that anybody outside gives: a rule must have given it once.
+    pub(crate) fn from_record(name: &str) -> Option<Self> {
+        Self::new(name)
     }
 
     fn is_legal(name: &str) -> bool {

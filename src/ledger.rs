@@ -16,6 +16,19 @@ use crate::livy::marker::Marker;
 use crate::livy::{Kind, SessionId, SessionName};
 use crate::quota::{Allowance, Exceeded, Resources, Scope, Use};
 
+#[cfg(test)]
+mod contract;
+mod file;
+mod image;
+mod record;
+mod store;
+#[cfg(test)]
+mod testing;
+mod writer;
+
+pub use file::{OpenError, Opening};
+pub use store::{FileLedger, MemoryLedger};
+
 /// One session or batch, from the moment that somebody asks for it until it is forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -166,8 +179,9 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
     fn reserve(&self, reservation: Reservation, at: Duration) -> BoxFuture<'_, Result<(), NoPlace>>;
 
     /// Says what became of a place. The same again changes nothing; an unknown key is no error. With `unchanged_since`,
-    /// only if the place did not change at or after that time: for what follows from a list that began then. Says
-    /// whether it was applied. What could not be written is in force all the same, is written as soon as that is
+    /// only if the place did not change at or after that time: for what follows from a list that began then. What
+    /// exists does not become doubtful, and what has finished or is gone comes back only with `unchanged_since`. Says
+    /// whether the place stands so now. What could not be written is in force all the same, is written as soon as that is
     /// possible, and is in doubt after a crash until then.
     fn settle<'a>(
         &'a self,

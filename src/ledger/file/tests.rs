@@ -1,0 +1,233 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::ledger::testing::{key, marker, place, reservation, seconds};
+use crate::ledger::{FileLedger, Ledger};
+use crate::livy::Kind;
+
+fn open(directory: &Path) -> (FileLedger, Opening) {
+    FileLedger::open(directory, seconds(0)).unwrap()
+}
+
+fn put(path: &Path, table: TableDefinition<'_, &str, &str>, key: &str, value: &str) {
+    let database = open_database(path, Existing::Must).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(table).unwrap().insert(key, value).unwrap();
+    transaction.commit().unwrap();
+}
+
+fn put_record(path: &Path, record: &[u8]) {
+    let database = open_database(path, Existing::Must).unwrap();
+    let change = Change {
+        marker: marker(1),
+        record: Some(record.to_owned()),
+    };
+    write(&database, &[change]).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_instance_stays_the_same_from_the_first_start_on() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = open(one.path()).1;
+    assert_eq!(
+        (first.places, first.set_aside, first.instance),
+        (0, None, open(one.path()).1.instance)
+    );
+    assert_ne!(first.instance, open(other.path()).1.instance);
+}
+
+#[test]
+fn nobody_else_may_read_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("state/ledger");
+    drop(open(&directory));
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join(FILE)), 0o600);
+    fs::set_permissions(directory.join(FILE), Permissions::from_mode(0o644)).unwrap();
+    drop(open(&directory));
+    assert_eq!(mode(&directory.join(FILE)), 0o600);
+}
+
+#[test]
+fn a_second_gateway_is_refused_and_the_file_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_first, opening) = open(directory.path());
+    let second = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    assert!(matches!(second, OpenError::InUse(_)));
+    assert!(
+        second.to_string().contains("is used by another gateway"),
+        "{second}"
+    );
+    drop(_first);
+    assert_eq!(open(directory.path()).1.instance, opening.instance);
+}
+
+#[test]
+fn a_database_that_another_program_holds_is_not_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    let _other = open_database(&directory.path().join(FILE), Existing::Must).unwrap();
+    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
+}
+
+#[test]
+fn a_file_of_a_newer_gateway_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    let path = directory.path().join(FILE);
+    put(&path, META, FORMAT_VERSION_KEY, "7");
+    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "{} has format version 7, and this gateway reads up to 1; run the newer gateway that wrote it",
+            path.display()
+        )
+    );
+    put(&path, META, FORMAT_VERSION_KEY, "1");
+    put_record(&path, br#"{"version":3,"color":"red"}"#);
+    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { version: 3, .. }));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_trusted_is_set_aside_and_never_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let record = record::encode(&place(1)).unwrap();
+    let text = String::from_utf8(record).unwrap();
+    let unknown_field = text.replace("\"version\":1", "\"version\":1,\"color\":\"red\"");
+    type Spoil<'a> = Box<dyn Fn() + 'a>;
+    let spoils: [(&str, Spoil<'_>); 6] = [
+        ("garbage", Box::new(|| fs::write(&path, [0x5a; 9000]).unwrap())),
+        ("nothing", Box::new(|| fs::write(&path, []).unwrap())),
+        (
+            "cut off",
+            Box::new(|| {
+                let bytes = fs::read(&path).unwrap();
+                fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+            }),
+        ),
+        ("no instance", Box::new(|| put(&path, META, INSTANCE_KEY, "NO"))),
+        (
+            "an unreadable record",
+            Box::new(|| put_record(&path, b"{\"version\":1")),
+        ),
+        (
+            "an unknown field",
+            Box::new(|| put_record(&path, unknown_field.as_bytes())),
+        ),
+    ];
+    drop(open(directory.path()));
+    for (number, (what, spoil)) in (1..).zip(&spoils) {
+        spoil();
+        let spoiled = fs::read(&path).unwrap();
+        let (ledger, opening) = open(directory.path());
+        let aside = directory.path().join(format!("ledger.redb.corrupt-{number}"));
+        assert_eq!(opening.set_aside.as_ref(), Some(&aside), "{what}");
+        assert_eq!(opening.places, 0, "{what}");
+        // A check for integrity may have marked it, but it is that file.
+        assert_eq!(fs::read(&aside).unwrap().len(), spoiled.len(), "{what}");
+        ledger.reserve(reservation(1, 1), seconds(1)).await.unwrap();
+        drop(ledger);
+        let (_, opening) = open(directory.path());
+        assert_eq!((opening.set_aside, opening.places), (None, 1), "{what}");
+    }
+}
+
+#[test]
+fn a_page_that_was_altered_is_noticed_wherever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    drop(open(directory.path()));
+    put_record(&path, &record::encode(&place(1)).unwrap());
+    let sound = fs::read(&path).unwrap();
+    let at = sound.windows(5).rposition(|bytes| bytes == b"alice").unwrap();
+    let mut altered = sound;
+    for (at, byte) in (at..).zip(b"mallo") {
+        altered[at] = *byte;
+    }
+    fs::write(&path, altered).unwrap();
+    let (_, opening) = open(directory.path());
+    assert!(opening.set_aside.is_some());
+}
+
+#[test]
+fn an_unfinished_beginning_is_begun_again() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(UNFINISHED), b"half").unwrap();
+    let (_, opening) = open(directory.path());
+    assert_eq!(opening.set_aside, None);
+    assert!(!directory.path().join(UNFINISHED).exists());
+}
+
+#[test]
+fn a_file_that_may_not_be_opened_is_not_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    // Stands for whatever the system refuses; a directory is refused to root, too.
+    fs::create_dir(directory.path().join(FILE)).unwrap();
+    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    assert!(matches!(refused, OpenError::Failed { .. }), "{refused}");
+    assert!(directory.path().join(FILE).is_dir());
+}
+
+#[tokio::test]
+async fn what_is_gone_leaves_the_file_and_its_room_is_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let mut journal = super::open(directory.path(), seconds(0)).unwrap().journal;
+    let record = record::encode(&place(1)).unwrap();
+    let numbers = |round: u64| (0..200).map(move |number| round * 1000 + number);
+    let mut sizes = Vec::new();
+    for round in 0..40 {
+        let mut changes: Vec<_> = numbers(round)
+            .map(|number| Change {
+                marker: marker(number),
+                record: Some(record.clone()),
+            })
+            .collect();
+        if round > 0 {
+            changes.extend(numbers(round - 1).map(|number| Change {
+                marker: marker(number),
+                record: None,
+            }));
+        }
+        journal.write(&changes).unwrap();
+        sizes.push(fs::metadata(&path).unwrap().len());
+    }
+    assert!(sizes[39] <= sizes[3], "{sizes:?}");
+    drop(journal);
+    let (ledger, opening) = open(directory.path());
+    assert_eq!(opening.places, 200);
+    assert!(ledger.get(&key(39_000)).await.is_some());
+    assert_eq!(ledger.all(Kind::Session).await.len(), 200);
+}
+
+#[test]
+fn a_large_file_with_little_in_it_is_made_smaller_at_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    let mut journal = super::open(directory.path(), seconds(0)).unwrap().journal;
+    let change = |number, record| Change {
+        marker: marker(number),
+        record,
+    };
+    let large: Vec<_> = (0..2000)
+        .map(|number| change(number, Some(vec![b'x'; 8000])))
+        .collect();
+    journal.write(&large).unwrap();
+    let gone: Vec<_> = (0..2000).map(|number| change(number, None)).collect();
+    journal.write(&gone).unwrap();
+    drop(journal);
+    let before = fs::metadata(&path).unwrap().len();
+    drop(open(directory.path()));
+    let after = fs::metadata(&path).unwrap().len();
+    assert!(before > COMPACT_ABOVE_BYTES, "{before}");
+    assert!(after < before / 4, "{before} to {after}");
+}
