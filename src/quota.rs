@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::identity::LivyUser;
 use crate::livy::Kind;
 
+mod resources;
+
+pub use resources::{Assumed, Basis, Estimate, resources};
+
 /// What one session or batch may take of the cluster: driver and executors together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Resources {
