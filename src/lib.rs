@@ -16,6 +16,7 @@ pub mod identity;
 pub mod limits;
 pub mod quota;
 pub mod rewrite;
+pub mod roles;
 
 // 3. Configuration.
 pub mod config;
