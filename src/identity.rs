@@ -45,7 +45,8 @@ impl LivyUser {
         Self::new(name)
     }
 
-    fn is_legal(name: &str) -> bool {
+    /// Whether a Livy user may be called so, for rules that name one.
+    pub fn is_legal(name: &str) -> bool {
         let first_is_plain = name
             .bytes()
             .next()

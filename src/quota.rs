@@ -9,6 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::identity::LivyUser;
 use crate::livy::Kind;
 
+mod resources;
+mod rules;
+
+pub use resources::{Assumed, Basis, Estimate, resources};
+pub use rules::{Groups, Quotas, Rule, UnknownGroups, Whose};
+
 /// What one session or batch may take of the cluster: driver and executors together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Resources {
