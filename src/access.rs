@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::body_policy::Who;
 use crate::denial::Denial;
 use crate::identity::{Acting, Identities, LivyUser, Principal};
 use crate::livy::operation::{Action, Operation};
@@ -113,6 +114,16 @@ impl Grant {
     /// As whom Livy acts.
     pub fn livy_user(&self) -> &LivyUser {
         self.acting.livy_user()
+    }
+
+    /// For whom the rules about bodies are applied. A login tells its own groups only, so those of a person for whom
+    /// a delegate acts are not known.
+    pub fn who(&self) -> Who<'_> {
+        let is_on_behalf = self.acting.is_on_behalf();
+        Who {
+            user: self.acting.livy_user(),
+            groups: (!is_on_behalf).then(|| self.principal.groups()),
+        }
     }
 
     /// What is done, as the client named it.

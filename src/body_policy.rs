@@ -1,17 +1,22 @@
 //! What a body may say: the one place that decides whether a client's JSON goes to Livy, and as what.
 //!
-//! Nothing is forwarded that was not read here: a body is parsed strictly, checked key by key, and written anew.
-//! It never decides for whom the request runs; it only reports whom the client named.
+//! Nothing is forwarded that was not read here: a body is parsed strictly, checked key by key, held to the operator's
+//! rules, and written anew. It never decides for whom the request runs; it only reports whom the client named.
 
+mod builtin;
 mod coding;
 mod conf;
+mod fields;
+pub mod rules;
 
 pub use coding::{Coding, decode_gzip, json_coding};
 pub use conf::{ConfVerdict, judge_conf_key};
+pub use rules::{BodyRules, Who};
 
 use crate::denial::{Denial, quotable};
-use crate::livy::body::{CONF, Field, PROXY_USER, fields};
-use crate::livy::json::{StrictObject, is_json_space};
+use crate::livy::SessionName;
+use crate::livy::body::{CONF, NAME, PROXY_USER, fields};
+use crate::livy::json::{StrictObject, is_json_space, string};
 use crate::livy::operation::JsonBody;
 
 /// A body that was read and checked, and waits to be told for whom it runs. Only by [`check`].
@@ -20,7 +25,7 @@ pub struct CheckedBody {
     // Without the client's own proxy user.
     object: StrictObject<'static>,
     requested_user: Option<String>,
-    is_creation: bool,
+    kind: JsonBody,
 }
 
 impl CheckedBody {
@@ -30,16 +35,48 @@ impl CheckedBody {
         self.requested_user.as_deref()
     }
 
-    /// The bytes for Livy. A creation carries exactly the given proxy user, or none; no other body carries any.
-    pub fn render(&self, proxy_user: Option<&str>) -> Vec<u8> {
-        match proxy_user {
-            Some(user) if self.is_creation => {
-                let mut object = self.object.clone();
-                object.set_string(PROXY_USER, user);
-                object.to_bytes()
-            }
-            Some(_) | None => self.object.to_bytes(),
+    /// Holds the body to the operator's rules and sets what they set, for the user whom Livy will act as. Applied
+    /// again, it changes nothing.
+    pub fn apply_rules(&mut self, rules: &BodyRules, who: &Who<'_>) -> Result<(), Denial> {
+        match self.kind {
+            JsonBody::CreateSession | JsonBody::CreateBatch => rules.apply_to_creation(&mut self.object, who),
+            JsonBody::AddResource => rules.apply_to_addition(&self.object),
+            JsonBody::Statement | JsonBody::Completion | JsonBody::Job => Ok(()),
         }
+    }
+
+    /// What would be sent, without the user.
+    pub fn object(&self) -> &StrictObject<'static> {
+        &self.object
+    }
+
+    /// The name that the client gave the session or batch.
+    pub fn name(&self) -> Option<SessionName> {
+        let name = self.object.string(NAME).ok()??;
+        SessionName::new(&name)
+    }
+
+    /// What the application is called in the settings (`spark.app.name`).
+    pub fn app_name(&self) -> Option<String> {
+        let settings = StrictObject::parse(self.object.get(CONF)?.as_bytes()).ok()?;
+        let name = string(settings.get(conf::APP_NAME)?).ok()?;
+        Some(name.into_owned())
+    }
+
+    /// The bytes for Livy. A creation carries exactly the given proxy user, or none, and the given name, or else the
+    /// client's own; no other body carries any.
+    pub fn render(&self, proxy_user: Option<&str>, name: Option<&str>) -> Vec<u8> {
+        if !is_creation(self.kind) || (proxy_user.is_none() && name.is_none()) {
+            return self.object.to_bytes();
+        }
+        let mut object = self.object.clone();
+        if let Some(name) = name {
+            object.set_string(NAME, name);
+        }
+        if let Some(user) = proxy_user {
+            object.set_string(PROXY_USER, user);
+        }
+        object.to_bytes()
     }
 }
 
@@ -54,28 +91,29 @@ pub fn check(body: &[u8], kind: JsonBody, extra: &[String]) -> Result<CheckedBod
         }
     }
     drop_nulls(&mut object);
-    for field in fields(kind) {
-        check_field(field, &object)?;
-    }
-    let is_creation = match kind {
-        JsonBody::CreateSession | JsonBody::CreateBatch => true,
-        JsonBody::Statement | JsonBody::Completion | JsonBody::Job | JsonBody::AddResource => false,
-    };
+    fields::check(kind, &object)?;
     let mut requested_user = None;
-    if is_creation {
-        check_name(&object)?;
+    if is_creation(kind) {
         requested_user = object.string(PROXY_USER)?.map(String::from);
         object.remove(PROXY_USER);
         if let Some(json) = object.get(CONF) {
             let settings = conf::check(json)?.into_owned();
+            fields::check_queue(&object, &settings)?;
             object.set_object(CONF, &settings);
         }
     }
     Ok(CheckedBody {
         object: object.into_owned(),
         requested_user,
-        is_creation,
+        kind,
     })
+}
+
+const fn is_creation(kind: JsonBody) -> bool {
+    match kind {
+        JsonBody::CreateSession | JsonBody::CreateBatch => true,
+        JsonBody::Statement | JsonBody::Completion | JsonBody::Job | JsonBody::AddResource => false,
+    }
 }
 
 /// Checks the body of an operation that takes none: nothing, white space, or an empty object (sparkmagic cancels a
@@ -110,32 +148,6 @@ fn drop_nulls(object: &mut StrictObject<'_>) {
     for key in nulls {
         object.remove(&key);
     }
-}
-
-fn check_field(field: &Field, object: &StrictObject<'_>) -> Result<(), Denial> {
-    let problem = match object.get(field.name) {
-        Some(json) => field.shape.check(json).err(),
-        None if field.required => Some("is missing".to_owned()),
-        None => None,
-    };
-    problem.map_or(Ok(()), |problem| {
-        Err(Denial::InvalidBody(
-            format!("The field '{}' {problem}.", field.name).into(),
-        ))
-    })
-}
-
-// Livy refuses these names too, but only after it has started a driver that no list shows and nobody can delete.
-fn check_name(object: &StrictObject<'_>) -> Result<(), Denial> {
-    let looks_like_a_number = object
-        .string("name")?
-        .is_some_and(|name| name.chars().all(char::is_numeric));
-    if looks_like_a_number {
-        return Err(Denial::InvalidBody(
-            "The field 'name' must not be empty or all digits. Leave it out, or choose a word.".into(),
-        ));
-    }
-    Ok(())
 }
 
 fn unknown_field(key: &str, kind: JsonBody, extra: &[String]) -> Denial {

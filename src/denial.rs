@@ -103,12 +103,41 @@ pub enum Denial {
         /// The nearest key that exists.
         nearest: Option<String>,
     },
-    /// A `conf` key that nobody may set.
+    /// A setting that the client may not choose.
     ConfRefused {
-        /// The key, shortened and escaped.
+        /// The key as the client spelled it, shortened and escaped.
         key: String,
+        /// Its value as it may be shown: [`shown_value`].
+        value: String,
         /// Why not.
-        rule: &'static str,
+        rule: Cow<'static, str>,
+    },
+    /// A setting beyond what the operator allows, or one that cannot be compared with it.
+    ConfTooLarge {
+        /// The key as the client spelled it, shortened and escaped.
+        key: String,
+        /// Its value as it may be shown.
+        value: String,
+        /// The most that is allowed, as the operator wrote it.
+        max: String,
+        /// Whether the value is a number or size at all.
+        is_readable: bool,
+    },
+    /// A file from where none are taken.
+    FileRefused {
+        /// The field or key, shortened and escaped.
+        field: String,
+        /// The file, shortened and escaped, without a password.
+        file: String,
+        /// What is wrong with it.
+        problem: Cow<'static, str>,
+    },
+    /// A setting is made of the user's primary group, and none is known.
+    NoPrimaryGroup {
+        /// The setting.
+        key: String,
+        /// For whom it would be made.
+        user: String,
     },
 
     // How much does the user hold?
@@ -330,8 +359,20 @@ impl Denial {
                     Some(nearest) => format!("The body has a field '{field}' that Livy does not know. Did you mean '{nearest}'? If your Livy does know it, ask the administrator for requests.extra_fields."),
                     None => format!("The body has a field '{field}' that Livy does not know. Leave it out; if your Livy does know it, ask the administrator for requests.extra_fields."),
                 }),
-            Self::ConfRefused { key, rule } => row(400, "conf_refused", Whose::Caller, "conf key refused", format!(
-                "The conf key '{key}' is refused: {rule}. Leave it out."
+            Self::ConfRefused { key, value, rule } => row(400, "conf_refused", Whose::Caller, "conf key refused", format!(
+                "The setting '{key}' with the value '{value}' is refused: {rule}. Leave it out."
+            )),
+            Self::ConfTooLarge { key, value, max, is_readable } => {
+                let what = if *is_readable { "is more than is allowed here" } else { "cannot be compared with what is allowed here" };
+                row(400, "conf_too_large", Whose::Caller, "setting above its maximum", format!(
+                    "The setting '{key}' with the value '{value}' {what}: the most is {max} (requests.conf.max). Ask for that or less."
+                ))
+            }
+            Self::FileRefused { field, file, problem } => row(400, "file_refused", Whose::Caller, "file refused", format!(
+                "The file '{file}' in '{field}' is refused: {problem}. Put the file into the cluster's storage and name it there."
+            )),
+            Self::NoPrimaryGroup { key, user } => row(403, "no_primary_group", Whose::Operator, "no primary group", format!(
+                "This gateway makes '{key}' of the user's primary group, and knows none of '{user}'. Ask the administrator for a group of that user, or for another rule in requests.conf."
             )),
 
             Self::QuotaExceeded { reason, holds } => Answer {
@@ -444,7 +485,23 @@ impl Denial {
             },
             Self::ConfRefused {
                 key: "livy.rsc.proxy_user".into(),
-                rule: "it would change for whom the session runs",
+                value: "bob".into(),
+                rule: "it would change for whom the session runs".into(),
+            },
+            Self::ConfTooLarge {
+                key: "executorMemory".into(),
+                value: "64g".into(),
+                max: "16g".into(),
+                is_readable: true,
+            },
+            Self::FileRefused {
+                field: "jars".into(),
+                file: "file:///x.jar".into(),
+                problem: "it is no absolute path".into(),
+            },
+            Self::NoPrimaryGroup {
+                key: "spark.yarn.queue".into(),
+                user: "alice".into(),
             },
             Self::QuotaExceeded {
                 reason: "alice holds 3 of 3 sessions".into(),
@@ -500,6 +557,34 @@ pub fn quotable(text: &str) -> String {
     }
     quoted
 }
+
+/// A setting's value as it may stand in a sentence: [`quotable`], and nothing of it where it may be a secret.
+pub fn shown_value(key: &str, value: &str) -> String {
+    let is_secret = [key, value].iter().any(|text| {
+        let text = text.to_ascii_lowercase();
+        SECRET_WORDS.iter().any(|word| text.contains(word))
+    });
+    let names_password = value
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('@') && rest.contains(':'));
+    if is_secret || names_password {
+        return "(hidden)".to_owned();
+    }
+    quotable(value)
+}
+
+const SECRET_WORDS: [&str; 10] = [
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "key",
+    "sas",
+    "authorization",
+    "signature",
+];
 
 // Livy surely did nothing. A write is answered 4xx all the same: clients post again whatever is 5xx.
 const fn definite(read: bool) -> u16 {
@@ -636,3 +721,4 @@ mod tests {
         }
     }
 }
+mod tests;

@@ -2,9 +2,11 @@
 //!
 //! Nothing here awaits, logs or touches the world.
 
+pub mod amount;
 pub mod body;
 pub mod json;
 pub mod list;
+pub mod location;
 pub mod marker;
 pub(crate) mod media_type;
 pub mod multipart;

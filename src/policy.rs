@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use secrecy::SecretString;
 
 use crate::authn::Authn;
+use crate::body_policy::BodyRules;
 use crate::identity::Identities;
 use crate::limits::LoginLimits;
 use crate::livy::target::BasePaths;
@@ -119,6 +120,8 @@ pub struct Requests {
     pub max_upload: u64,
     /// Top-level keys of creations that this gateway does not know but Livy does.
     pub extra_fields: Vec<String>,
+    /// What a creation may ask for.
+    pub rules: BodyRules,
 }
 
 /// What is written about requests.

@@ -1,68 +1,90 @@
-//! Which Spark settings of a creation are refused whatever the configuration says, because they carry identity.
+//! Reads the Spark settings of a creation, and refuses those that no configuration can allow.
 
 use std::borrow::Cow;
 
-use crate::denial::{Denial, quotable};
+use super::builtin;
+use crate::denial::{Denial, quotable, shown_value};
 use crate::livy::json::{StrictObject, string, type_name};
 
 /// What becomes of one `conf` key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfVerdict {
-    /// It goes to Livy.
+    /// It goes to Livy, if the operator's rules agree.
     Keep,
+    /// The creation is refused for this reason, unless the operator opened the key.
+    Unsafe(&'static str),
     /// It is left out without a word: Livy's own clients send their whole settings along.
     Drop,
-    /// The creation is refused, for this reason.
+    /// The creation is refused for this reason, whatever the operator wrote.
     Refuse(&'static str),
 }
 
 /// Judges a `conf` key, whatever its value.
 ///
-/// Refused are the keys that say for whom, by whose credentials or under whose control a session runs, in any case:
-/// Spark and Livy tell keys apart by case, but nobody means another thing by `Spark.Master`. Refused is also every
-/// key that is not `spark.` and letters, digits, `.`, `_`, `-`: for batches Livy writes `--conf key=value`, and
-/// spark-submit splits that at the first `=`.
-///
-/// Not refused, since they do not change who a session is, though they deserve an operator's policy: hooks that run
-/// code (`*.extraJavaOptions`, `*.extraClassPath`, `spark.plugins`, `spark.extraListeners`), packages
-/// (`spark.jars.packages`, `spark.jars.ivySettings`), files (`spark.files`, `spark.archives`, `spark.yarn.dist.*`),
-/// `spark.hadoop.*`, `spark.kubernetes.*` (but for Kerberos), `spark.ui.*`, `spark.authenticate*`, the queue, tags,
-/// other environment variables, and everything that sizes a session.
+/// Refused in any case are the keys that say for whom, by whose credentials or under whose control a session runs.
+/// Refused is also every key that is not `spark.` and letters, digits, `.`, `_`, `-`: for batches Livy writes
+/// `--conf key=value`, and spark-submit splits that at the first `=`.
 pub fn judge_conf_key(key: &str) -> ConfVerdict {
     let lower = key.to_ascii_lowercase();
     if lower == "livy.uri" || lower.starts_with("livy.client.") {
         return ConfVerdict::Drop;
     }
-    if let Some(rule) = RULES.iter().find(|rule| rule.pattern.matches(&lower)) {
+    if let Some(rule) = builtin::identity_rule(&lower) {
         return ConfVerdict::Refuse(rule.reason);
     }
-    let is_spark = key
-        .strip_prefix("spark.")
-        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_key_byte));
-    if is_spark {
-        ConfVerdict::Keep
-    } else {
-        ConfVerdict::Refuse(SYNTAX)
+    if !is_spark_key(key) {
+        return ConfVerdict::Refuse(SYNTAX);
+    }
+    match builtin::unsafe_rule(&lower) {
+        Some(rule) => ConfVerdict::Unsafe(rule.reason),
+        None => ConfVerdict::Keep,
     }
 }
 
-/// Judges all of a creation's settings; gives back those that Livy gets.
+/// Whether it is `spark.` and then letters, digits, `.`, `_` or `-`.
+pub(super) fn is_spark_key(key: &str) -> bool {
+    key.strip_prefix("spark.")
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(is_key_byte))
+}
+
+/// Reads all of a creation's settings and gives back those that Livy may get, if the operator's rules agree.
 pub(super) fn check(json: &str) -> Result<StrictObject<'_>, Denial> {
     let mut settings = StrictObject::parse(json.as_bytes())?;
     let mut unwanted = Vec::new();
     for (key, json) in settings.members() {
         match judge_conf_key(key) {
-            ConfVerdict::Refuse(reason) => return Err(refused(key, reason)),
+            ConfVerdict::Refuse(reason) => return Err(refused(key, &value_of(json), reason)),
             ConfVerdict::Drop => unwanted.push(key.to_owned()),
-            // Livy passes a null on to Spark, as a setting without a value.
+            // Livy passes a null on to Spark, as a setting without a value. It does not excuse the key.
             ConfVerdict::Keep if json == "null" => unwanted.push(key.to_owned()),
-            ConfVerdict::Keep => check_value(key, json)?,
+            ConfVerdict::Keep | ConfVerdict::Unsafe(_) => check_value(key, json)?,
         }
     }
     for key in unwanted {
         settings.remove(&key);
     }
     Ok(settings)
+}
+
+/// A setting's value as Livy reads it: the text of a string, a number or boolean as it is written.
+pub(super) fn value_of(json: &str) -> Cow<'_, str> {
+    string(json).unwrap_or(Cow::Borrowed(json))
+}
+
+/// Whether a value names a variable by which Hadoop is told who the user is. It looks for them in the environment,
+/// then among Java's system properties, which `-DHADOOP_USER_NAME=…` in a dozen settings for Java options would set.
+pub(super) fn names_user_variable(value: &str) -> bool {
+    let upper = value.to_ascii_uppercase();
+    USER_VARIABLES.iter().any(|name| upper.contains(name))
+}
+
+/// The refusal of a setting; the rule says why, and is no whole sentence.
+pub(super) fn refused(key: &str, value: &str, rule: impl Into<Cow<'static, str>>) -> Denial {
+    Denial::ConfRefused {
+        key: quotable(key),
+        value: shown_value(key, value),
+        rule: rule.into(),
+    }
 }
 
 // Livy takes numbers and booleans by their text, and notebooks rely on that.
@@ -76,12 +98,18 @@ fn check_value(key: &str, json: &str) -> Result<(), Denial> {
             if value.contains(['\0', '\r', '\n']) {
                 return Err(invalid("has a line break or a NUL in its value".into()));
             }
-            // Hadoop looks for these names in the environment, then among Java's system properties, which
-            // `-DHADOOP_USER_NAME=…` in a dozen settings for Java options would set.
-            let value = value.to_ascii_uppercase();
-            if USER_VARIABLES.iter().any(|name| value.contains(name)) {
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(invalid(
+                    format!("has a value of more than {VALUE_BYTES_MAX} bytes").into(),
+                ));
+            }
+            if key == APP_NAME && value.contains(char::is_control) {
+                return Err(invalid("has a control character in its value".into()));
+            }
+            if names_user_variable(&value) {
                 return Err(refused(
                     key,
+                    &value,
                     "its value names a variable by which Hadoop is told who the user is",
                 ));
             }
@@ -98,80 +126,17 @@ fn check_value(key: &str, json: &str) -> Result<(), Denial> {
     }
 }
 
-fn refused(key: &str, rule: &'static str) -> Denial {
-    Denial::ConfRefused {
-        key: quotable(key),
-        rule,
-    }
-}
-
 const fn is_key_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-struct Rule {
-    pattern: Pattern,
-    reason: &'static str,
-}
-
-// All in lower case.
-enum Pattern {
-    Exactly(&'static str),
-    StartsWith(&'static str),
-    /// One of the parts between the dots: `spark.executorEnv.NAME`, `spark.kubernetes.driver.secretKeyRef.NAME`.
-    HasPart(&'static str),
-    /// Anywhere, and however its words are joined.
-    NamesProxyUser,
-}
-
-impl Pattern {
-    fn matches(&self, key: &str) -> bool {
-        match self {
-            Self::Exactly(text) => key == *text,
-            Self::StartsWith(prefix) => key.starts_with(prefix),
-            Self::HasPart(part) => key.split('.').any(|found| found == *part),
-            Self::NamesProxyUser => key.replace(['.', '_', '-'], "").contains("proxyuser"),
-        }
-    }
-}
+/// What an application is called, if the creation has no name.
+pub(super) const APP_NAME: &str = "spark.app.name";
 
 const USER_VARIABLES: [&str; 2] = ["HADOOP_USER_NAME", "HADOOP_PROXY_USER"];
-
 const SYNTAX: &str = "a key is 'spark.' and then letters, digits, '.', '_' or '-' only";
-const PROXY: &str = "it would change for whom the session runs; the gateway sets the user";
-const LIVY: &str =
-    "settings of Livy itself belong to its operator; some change for whom or where the session runs";
-const WHERE: &str = "where the driver runs and how it is submitted is decided by Livy's operator";
-const KERBEROS: &str = "a session uses the credentials that Livy gets for its user, and no others";
-const ENVIRONMENT: &str = "this variable would change who the user is, or by whose credentials";
-
-// First match wins; the order matters for the reason only.
-const RULES: [Rule; 16] = [
-    rule(Pattern::NamesProxyUser, PROXY),
-    rule(Pattern::StartsWith("livy."), LIVY),
-    // Livy's own way to hand its settings to the driver: the prefix is taken off there, the rest obeyed.
-    rule(Pattern::StartsWith("spark.__livy__."), LIVY),
-    rule(Pattern::Exactly("spark.master"), WHERE),
-    rule(Pattern::StartsWith("spark.submit."), WHERE),
-    rule(Pattern::StartsWith("spark.kerberos."), KERBEROS),
-    // The names of spark.kerberos.* before Spark 3.0, still obeyed.
-    rule(Pattern::Exactly("spark.yarn.principal"), KERBEROS),
-    rule(Pattern::Exactly("spark.yarn.keytab"), KERBEROS),
-    rule(Pattern::StartsWith("spark.yarn.kerberos."), KERBEROS),
-    // A secret of the cluster with somebody's delegation tokens.
-    rule(Pattern::StartsWith("spark.kubernetes.kerberos."), KERBEROS),
-    rule(Pattern::HasPart("hadoop_user_name"), ENVIRONMENT),
-    rule(Pattern::HasPart("hadoop_proxy_user"), ENVIRONMENT),
-    // Executors read and write files as this user where there is no Kerberos.
-    rule(Pattern::HasPart("spark_user"), ENVIRONMENT),
-    rule(Pattern::HasPart("hadoop_token_file_location"), ENVIRONMENT),
-    rule(Pattern::HasPart("krb5ccname"), ENVIRONMENT),
-    rule(Pattern::HasPart("krb5_ktname"), ENVIRONMENT),
-];
-
-const fn rule(pattern: Pattern, reason: &'static str) -> Rule {
-    Rule { pattern, reason }
-}
+/// Linux hands a process no argument of more than 128 KiB.
+const VALUE_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +169,9 @@ mod tests {
             "spark.kerberos.access.hadoopFileSystems",
             "spark.yarn.principal",
             "spark.yarn.keytab",
+            "spark.yarn.access.hadoopFileSystems",
+            "spark.hadoop.hadoop.security.authentication",
+            "spark.hadoop.hadoop.security.auth_to_local",
             "spark.kubernetes.kerberos.tokenSecret.name",
             "spark.yarn.appMasterEnv.HADOOP_USER_NAME",
             "spark.executorEnv.HADOOP_USER_NAME",
@@ -229,14 +197,87 @@ mod tests {
             "spark.dynamicAllocation.enabled",
             "spark.app.name",
             "spark.yarn.queue",
-            "spark.yarn.appMasterEnv.PYSPARK_PYTHON",
-            "spark.executorEnv.PYTHONPATH",
             "spark.sql.shuffle.partitions",
-            "spark.hadoop.fs.azure.account.key.some-account.blob.core.windows.net",
             "spark.driver.userClassPathFirst",
-            "spark.ui.proxyBase",
+            "spark.jars",
+            "spark.files",
+            "spark.archives",
+            "spark.yarn.dist.archives",
+            "spark.serializer",
+            "spark.eventLog.enabled",
+            "spark.authorize",
+            "spark.hadoopx.a",
         ] {
             assert_eq!(judge_conf_key(key), ConfVerdict::Keep, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_reaches_the_host_or_weakens_a_session_is_refused_unless_opened_in_any_case() {
+        for key in [
+            "spark.driver.extraJavaOptions",
+            "spark.executor.extraJavaOptions",
+            "spark.yarn.am.extraJavaOptions",
+            "spark.driver.defaultJavaOptions",
+            "spark.driver.extraClassPath",
+            "spark.executor.extraLibraryPath",
+            "spark.plugins",
+            "spark.plugins.defaultList",
+            "spark.extraListeners",
+            "spark.sql.extensions",
+            "spark.sql.queryExecutionListeners",
+            "spark.pyspark.python",
+            "spark.pyspark.driver.python",
+            "spark.r.command",
+            "spark.r.driver.command",
+            "spark.yarn.unmanagedAM.enabled",
+            "spark.yarn.am.memory",
+            "spark.jars.packages",
+            "spark.jars.repositories",
+            "spark.jars.ivySettings",
+            "spark.jars.ivy",
+            "spark.sql.hive.metastore.jars",
+            "spark.yarn.appMasterEnv.PYSPARK_PYTHON",
+            "spark.executorEnv.LD_PRELOAD",
+            "spark.kubernetes.driverEnv.X",
+            "spark.kubernetes.namespace",
+            "spark.kubernetes.driver.podTemplateFile",
+            "spark.kubernetes.authenticate.driver.serviceAccountName",
+            "spark.hadoop.fs.defaultFS",
+            "spark.hadoop.fs.azure.account.key.some-account.blob.core.windows.net",
+            "spark.hadoop.hadoop.security.credential.provider.path",
+            "spark.hive.metastore.uris",
+            "spark.yarn.jars",
+            "spark.yarn.archive",
+            "spark.yarn.stagingDir",
+            "spark.yarn.submit.waitAppCompletion",
+            "spark.eventLog.dir",
+            "spark.history.fs.logDirectory",
+            "spark.local.dir",
+            "spark.ui.proxyBase",
+            "spark.ui.view.acls",
+            "spark.acls.enable",
+            "spark.admin.acls.groups",
+            "spark.modify.acls",
+            "spark.user.groups.mapping",
+            "spark.redaction.regex",
+            "spark.sql.redaction.options.regex",
+            "spark.metrics.conf",
+            "spark.ssl.enabled",
+            "spark.authenticate",
+            "spark.authenticate.secret",
+            "spark.network.crypto.enabled",
+            "spark.yarn.tags",
+        ] {
+            let verdict = judge_conf_key(key);
+            assert!(matches!(verdict, ConfVerdict::Unsafe(_)), "{key}: {verdict:?}");
+            // The prefix alone must have its case, or it is no key of Spark's.
+            let shouted = format!("spark.{}", key.replacen("spark.", "", 1).to_uppercase());
+            let verdict = judge_conf_key(&shouted);
+            assert!(
+                matches!(verdict, ConfVerdict::Unsafe(_)),
+                "{shouted}: {verdict:?}"
+            );
         }
     }
 

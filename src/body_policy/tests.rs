@@ -16,7 +16,7 @@ const BODIES: [JsonBody; 6] = [
 
 fn rendered(body: &str, kind: JsonBody, user: Option<&str>) -> String {
     let checked = check(body.as_bytes(), kind, &[]).unwrap_or_else(|denial| panic!("{body}: {denial:?}"));
-    String::from_utf8(checked.render(user)).unwrap()
+    String::from_utf8(checked.render(user, None)).unwrap()
 }
 
 fn refusal(body: &str, kind: JsonBody) -> Denial {
@@ -79,11 +79,11 @@ fn a_creation_carries_exactly_the_user_it_is_given() {
         let checked = check(asked.as_bytes(), SESSION, &[]).unwrap();
         assert_eq!(checked.requested_user(), requested, "{asked}");
         assert_eq!(
-            checked.render(Some("alice")),
+            checked.render(Some("alice"), None),
             br#"{"kind":"spark","proxyUser":"alice"}"#,
             "{asked}"
         );
-        assert_eq!(checked.render(None), br#"{"kind":"spark"}"#, "{asked}");
+        assert_eq!(checked.render(None, None), br#"{"kind":"spark"}"#, "{asked}");
     }
 }
 
@@ -151,7 +151,7 @@ fn the_operator_can_admit_a_key_but_never_one_that_names_a_user() {
         .map(String::from)
         .to_vec();
     let body = br#"{"sparkVersion":{"a":[1]}}"#;
-    assert_eq!(check(body, SESSION, &extra).unwrap().render(None), body);
+    assert_eq!(check(body, SESSION, &extra).unwrap().render(None, None), body);
     for body in [
         r#"{"doAs":"bob"}"#,
         r#"{"proxyuser":"bob"}"#,
@@ -246,6 +246,61 @@ fn livy_is_not_troubled_with_what_it_cannot_do_cleanly() {
 }
 
 #[test]
+fn names_lives_and_lengths_have_bounds() {
+    let long = "x".repeat(600);
+    for body in [
+        r#"{"name":"a b"}"#.to_owned(),
+        r#"{"name":"../x"}"#.to_owned(),
+        r#"{"name":"<script>"}"#.to_owned(),
+        format!("{{\"name\":\"{}\"}}", "x".repeat(129)),
+        r#"{"heartbeatTimeoutInSecond":1}"#.to_owned(),
+        r#"{"heartbeatTimeoutInSecond":-1}"#.to_owned(),
+        r#"{"heartbeatTimeoutInSecond":86401}"#.to_owned(),
+        r#"{"ttl":"forever"}"#.to_owned(),
+        r#"{"idleTimeout":"-1"}"#.to_owned(),
+        format!("{{\"queue\":\"{long}\"}}"),
+        r#"{"conf":{"spark.app.name":"a\tb"}}"#.to_owned(),
+        r#"{"queue":"a","conf":{"spark.yarn.queue":"a"}}"#.to_owned(),
+    ] {
+        assert!(
+            matches!(refusal(&body, SESSION), Denial::InvalidBody(_)),
+            "{body}"
+        );
+    }
+    for body in [
+        format!("{{\"file\":\"/x\",\"className\":\"{long}\"}}"),
+        format!("{{\"file\":\"/x\",\"args\":[\"{}\"]}}", "x".repeat(70_000)),
+        format!("{{\"file\":\"/x\",\"args\":[{}\"\"]}}", "\"\",".repeat(1_000)),
+    ] {
+        assert!(matches!(refusal(&body, BATCH), Denial::InvalidBody(_)));
+    }
+    for body in [
+        r#"{"name":"talk-1","heartbeatTimeoutInSecond":0,"ttl":"10","idleTimeout":"1H"}"#,
+        r#"{"heartbeatTimeoutInSecond":60,"conf":{"spark.app.name":"Umsätze (täglich) #1"}}"#,
+    ] {
+        assert_eq!(rendered(body, SESSION, None), body);
+    }
+}
+
+#[test]
+fn a_creation_tells_its_names_and_can_be_sent_under_another() {
+    let body = br#"{"kind":"spark","name":"mine","conf":{"spark.app.name":"A b"}}"#;
+    let checked = check(body, SESSION, &[]).unwrap();
+    assert_eq!(checked.name(), SessionName::new("mine"));
+    assert_eq!(checked.app_name().as_deref(), Some("A b"));
+    assert_eq!(
+        checked.render(Some("alice"), Some("mine-1")),
+        br#"{"kind":"spark","name":"mine-1","conf":{"spark.app.name":"A b"},"proxyUser":"alice"}"#
+    );
+    let unnamed = check(b"{}", SESSION, &[]).unwrap();
+    assert_eq!((unnamed.name(), unnamed.app_name()), (None, None));
+    assert_eq!(unnamed.render(None, Some("x")), br#"{"name":"x"}"#);
+    assert_eq!(unnamed.object().keys().count(), 0);
+    let statement = check(br#"{"code":"1"}"#, JsonBody::Statement, &[]).unwrap();
+    assert_eq!(statement.render(Some("alice"), Some("x")), br#"{"code":"1"}"#);
+}
+
+#[test]
 fn an_empty_body_is_nothing_blanks_or_an_empty_object() {
     for body in ["", " \r\n\t", "{}", " { \n} "] {
         assert_eq!(check_empty(body.as_bytes()), Ok(()), "{body:?}");
@@ -329,7 +384,7 @@ proptest! {
             return Ok(());
         };
         for user in [Some("alice"), None] {
-            let body = checked.render(user);
+            let body = checked.render(user, None);
             // Reading it strictly again proves that no key comes twice.
             let object = StrictObject::parse(&body).unwrap();
             for key in object.keys() {
@@ -350,10 +405,10 @@ proptest! {
         conf in prop::collection::btree_map("spark\\.[a-z]{1,6}", "[^\0\r\n]*", 0..4),
     ) {
         let batch = serde_json::json!({"file": "/x", "name": name, "driverCores": cores, "args": args, "conf": conf});
-        let body = check(batch.to_string().as_bytes(), BATCH, &[]).unwrap().render(None);
+        let body = check(batch.to_string().as_bytes(), BATCH, &[]).unwrap().render(None, None);
         prop_assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), batch);
         let statement = serde_json::json!({"code": code});
-        let body = check(statement.to_string().as_bytes(), JsonBody::Statement, &[]).unwrap().render(None);
+        let body = check(statement.to_string().as_bytes(), JsonBody::Statement, &[]).unwrap().render(None, None);
         prop_assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), statement);
     }
 

@@ -342,8 +342,8 @@ impl Explain {
             let limit = u64::try_from(policy.requests.max_body).unwrap_or(u64::MAX);
             return Err(Denial::BodyTooLarge { limit }.into());
         }
-        let checked = body_policy::check(&body, kind, &policy.requests.extra_fields)?;
-        step(story, "body", format_args!("accepted"));
+        let mut checked = body_policy::check(&body, kind, &policy.requests.extra_fields)?;
+        step(story, "body", format_args!("well-formed"));
         let in_body = checked.requested_user();
         let all: Vec<&str> = call
             .requested_user
@@ -354,7 +354,15 @@ impl Explain {
         let acting = policy.identities.acting(principal, self.from, &all)?;
         tell_acting(story, &acting, "the body", in_body);
         let grant = grant.acting_as(acting);
-        let rendered = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()));
+        let written = checked.object().to_string();
+        checked.apply_rules(&policy.requests.rules, &grant.who())?;
+        let outcome = if written == checked.object().to_string() {
+            "kept"
+        } else {
+            "kept; [requests] fills in what Livy gets, see below"
+        };
+        step(story, "rules", format_args!("{outcome}"));
+        let rendered = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()), None);
         Ok((grant, Payload::Json(Bytes::from(rendered))))
     }
 }

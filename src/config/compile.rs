@@ -465,6 +465,7 @@ fn request_limits(raw: &RawRequests) -> Requests {
         max_body: usize::try_from(max_body.value).unwrap_or(usize::MAX),
         max_upload: max_upload.value,
         extra_fields: extra_fields.iter().map(|field| field.value.clone()).collect(),
+        rules: crate::body_policy::BodyRules::default(),
     }
 }
 

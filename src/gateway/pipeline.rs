@@ -203,7 +203,7 @@ impl Gateway {
             Coding::Plain => sent,
             Coding::Gzip => Bytes::from(body_policy::decode_gzip(&sent, limit)?),
         };
-        let checked = body_policy::check(&bytes, kind, &policy.requests.extra_fields)?;
+        let mut checked = body_policy::check(&bytes, kind, &policy.requests.extra_fields)?;
         let grant = match checked.requested_user() {
             None => grant,
             Some(in_body) => {
@@ -214,6 +214,7 @@ impl Gateway {
                 grant.acting_as(acting)
             }
         };
+        checked.apply_rules(&policy.requests.rules, &grant.who())?;
         match grant.operation() {
             Operation::Create(kind) => {
                 let creation = self.plan(policy, &grant, *kind, &head.headers, checked)?;

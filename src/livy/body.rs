@@ -9,6 +9,9 @@ use super::operation::JsonBody;
 /// The key by which a creation names the user whom Livy acts as.
 pub const PROXY_USER: &str = "proxyUser";
 
+/// The key of a creation's name.
+pub const NAME: &str = "name";
+
 /// The key of a creation's Spark settings.
 pub const CONF: &str = "conf";
 
@@ -145,7 +148,7 @@ const SESSION: &[Field] = &[
     may("numExecutors", Shape::Integer),
     may("archives", Shape::Files),
     may("queue", Shape::Line),
-    may("name", Shape::Line),
+    may(NAME, Shape::Line),
     may(CONF, Shape::Conf),
     may("heartbeatTimeoutInSecond", Shape::Integer),
     may("ttl", Shape::Line),
@@ -167,7 +170,7 @@ const BATCH: &[Field] = &[
     may("numExecutors", Shape::Integer),
     may("archives", Shape::Files),
     may("queue", Shape::Line),
-    may("name", Shape::Line),
+    may(NAME, Shape::Line),
     may(CONF, Shape::Conf),
 ];
 

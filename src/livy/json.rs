@@ -22,7 +22,7 @@ pub const MEMBERS_MAX: usize = 1024;
 
 /// A JSON object (RFC 8259) in UTF-8 without byte order mark, with nothing after it, no key twice in any of its
 /// objects (also when spelled with escapes), and at most [`DEPTH_MAX`] levels. Members keep their order.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct StrictObject<'a> {
     members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -82,13 +82,13 @@ impl<'a> StrictObject<'a> {
     }
 
     /// Gives a member the string as its value, in the member's old place or at the end.
-    pub fn set_string(&mut self, key: &'static str, value: &str) {
-        self.set_json(key, quote(value));
+    pub fn set_string(&mut self, key: impl Into<Cow<'a, str>>, value: &str) {
+        self.set_json(key.into(), quote(value));
     }
 
     /// Gives a member another object as its value.
     pub fn set_object(&mut self, key: &'static str, value: &StrictObject<'_>) {
-        self.set_json(key, value.to_string());
+        self.set_json(Cow::Borrowed(key), value.to_string());
     }
 
     /// Takes a member away.
@@ -113,10 +113,10 @@ impl<'a> StrictObject<'a> {
     }
 
     // The text must be JSON: both callers write it themselves.
-    fn set_json(&mut self, key: &'static str, json: String) {
-        match self.members.iter_mut().find(|(name, _)| name == key) {
+    fn set_json(&mut self, key: Cow<'a, str>, json: String) {
+        match self.members.iter_mut().find(|(name, _)| *name == key) {
             Some((_, value)) => *value = Cow::Owned(json),
-            None => self.members.push((Cow::Borrowed(key), Cow::Owned(json))),
+            None => self.members.push((key, Cow::Owned(json))),
         }
     }
 }
