@@ -15,16 +15,20 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::admin::{self, Overview};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::deadlines::Deadlines;
 use crate::gateway::{Gateway, Shared};
+use crate::ledger::{FileLedger, Ledger, MemoryLedger};
 use crate::listener::{self, Context, Port};
+use crate::livy::Kind;
+use crate::livy::marker::Instance;
 use crate::login::Logins;
-use crate::policy::{LivePolicy, Policy};
+use crate::policy::{LivePolicy, Policy, Store};
+use crate::reconcile::Reconciler;
 use crate::reload::Reloader;
 use crate::telemetry::metrics::LoginFigures;
 use crate::telemetry::{logging, metrics};
@@ -56,6 +60,8 @@ pub struct App {
     draining: watch::Sender<bool>,
     open: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<()>>,
+    /// Dropped, it ends the thread that compares Livy's lists with the ledger.
+    _comparing: watch::Sender<()>,
 }
 
 impl App {
@@ -75,8 +81,10 @@ impl App {
         let logins = Logins::new(Arc::clone(&clock), policy.limits, workers)
             .context("the hashing threads could not be started")?;
         let policy = Arc::new(LivePolicy::new(policy));
-        let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock));
+        let (ledger, instance) = open_ledger(&policy.current().state.store)?;
+        let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock, ledger, instance));
         let (draining, _) = watch::channel(false);
+        let (comparing, compared) = watch::channel(());
         let mut app = Self {
             shared,
             policy,
@@ -85,7 +93,9 @@ impl App {
             draining,
             open: Arc::default(),
             workers: Vec::new(),
+            _comparing: comparing,
         };
+        app.start_comparing(compared)?;
         for number in 0..workers {
             app.start_worker(number, &ports)?;
         }
@@ -201,6 +211,37 @@ impl App {
         }
     }
 
+    /// Lists are read and compared on a thread of their own: ten thousand sessions take a while to parse.
+    fn start_comparing(&self, mut ended: watch::Receiver<()>) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let runtime = runtime()?;
+        thread::Builder::new().name("lists".into()).spawn(move || {
+            runtime.block_on(async {
+                let deadlines = Deadlines::new(Arc::clone(&shared.clock));
+                tokio::spawn(deadlines.clone().run());
+                let reconciler = Reconciler {
+                    ledger: Arc::clone(&shared.ledger),
+                    lists: Arc::clone(&shared.lists),
+                    moments: Arc::clone(&shared.moments),
+                    policy: Arc::clone(&shared.policy),
+                    instance: shared.instance,
+                    untold: Arc::clone(&shared.untold),
+                    upstream: Upstream::new(deadlines, Arc::clone(&shared.clock)),
+                    impersonation: Arc::clone(&shared.impersonation),
+                };
+                drop(shared);
+                for kind in Kind::ALL {
+                    tokio::spawn(reconciler.clone().run(kind));
+                }
+                drop(reconciler);
+                // Nothing is ever sent; it ends with the process.
+                let _ = ended.changed().await;
+            });
+            runtime.shutdown_background();
+        })?;
+        Ok(())
+    }
+
     fn start_worker(&mut self, number: usize, ports: &[Arc<Port>]) -> anyhow::Result<()> {
         let sockets = ports
             .iter()
@@ -307,6 +348,26 @@ impl Overview for View {
 
     fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+}
+
+fn open_ledger(store: &Store) -> anyhow::Result<(Arc<dyn Ledger>, Instance)> {
+    match store {
+        Store::Memory => {
+            let mut random = [0; 5];
+            aws_lc_rs::rand::fill(&mut random).context("there is no randomness")?;
+            let instance = Instance::new(random);
+            Ok((Arc::new(MemoryLedger::new(instance)), instance))
+        }
+        Store::File(directory) => {
+            let (ledger, opening) = FileLedger::open(directory, Duration::ZERO)
+                .with_context(|| format!("the ledger in {} cannot be opened", directory.display()))?;
+            if let Some(set_aside) = &opening.set_aside {
+                error!(set_aside = %set_aside.display(), "the ledger was damaged and is set aside; whose sessions are whose is learnt from Livy again");
+            }
+            info!(directory = %directory.display(), places = opening.places, "the ledger is open");
+            Ok((Arc::new(ledger), opening.instance))
+        }
     }
 }
 

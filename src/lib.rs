@@ -17,7 +17,6 @@ pub mod limits;
 pub mod quota;
 pub mod roles;
 pub mod rewrite;
-pub mod roles;
 
 // 3. Configuration.
 pub mod config;

@@ -25,6 +25,7 @@ use crate::livy::list::{Listing, Row};
 use crate::livy::marker::Instance;
 use crate::livy::{Kind, SessionId, SessionName};
 use crate::policy::{Ghosts, Impersonation, LivePolicy, Policy};
+use crate::quota::{Groups, Scope};
 use crate::rewrite::{self, OwnCall};
 use crate::upstream::{Reuse, Upstream};
 
@@ -218,7 +219,7 @@ fn adopted(row: &Row, key: PlaceKey, known: &Known<'_>) -> Place {
         PlaceKey::Found(..) => (row.name.as_deref().and_then(SessionName::new), None),
     };
     Place {
-        scopes: known.policy.quotas.scopes_of_adopted(owner.as_ref()),
+        scopes: scopes_of(owner.as_ref(), known.policy),
         key,
         kind: known.kind,
         owner,
@@ -232,6 +233,15 @@ fn adopted(row: &Row, key: PlaceKey, known: &Known<'_>) -> Place {
         changed: Duration::ZERO,
         idempotency: None,
     }
+}
+
+/// To whom it is charged; what belongs to nobody is charged to nobody.
+fn scopes_of(owner: Option<&LivyUser>, policy: &Policy) -> Vec<Scope> {
+    let Some(owner) = owner else { return Vec::new() };
+    let groups = policy.identities.groups_of(owner);
+    let groups: Option<Vec<_>> = groups.map(|groups| groups.iter().cloned().collect());
+    let groups = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
+    policy.quotas.scopes_of(owner, groups)
 }
 
 impl Reconciler {

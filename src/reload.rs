@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::jwks::JwksFetcher;
 use crate::login::Logins;
-use crate::policy::{LivePolicy, Policy};
+use crate::policy::{LivePolicy, Policy, Store};
 use crate::telemetry::metrics;
 
 /// What a reload changes.
@@ -124,6 +124,13 @@ fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
         Some("listen.max_connections")
     } else if old.admin.address != new.admin.address {
         Some("admin.address")
+    } else if old.state.store != new.state.store {
+        Some(match (&old.state.store, &new.state.store) {
+            (Store::File(_), Store::File(_)) => "state.directory",
+            (Store::File(_) | Store::Memory, Store::Memory) | (Store::Memory, Store::File(_)) => {
+                "state.store"
+            }
+        })
     } else if old.log.format != new.log.format {
         Some("log.format")
     } else {

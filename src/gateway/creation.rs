@@ -25,7 +25,7 @@ use crate::livy::Kind;
 use crate::livy::list::{self, Row};
 use crate::livy::marker::{Marker, default_stem};
 use crate::policy::{Ghosts, Impersonation, Policy};
-use crate::quota::{Exceeded, Scope};
+use crate::quota::{Exceeded, Groups, Scope, resources};
 use crate::rewrite::{self, OwnCall};
 use crate::upstream::Reuse;
 
@@ -66,15 +66,16 @@ impl Gateway {
     ) -> Result<Creation, Denial> {
         let (owner, principal) = (grant.livy_user(), grant.principal());
         let subject = principal.subject().to_string();
-        let groups = if owner == principal.livy_user() {
+        let groups: Option<Vec<_>> = if owner == principal.livy_user() {
             Some(principal.groups().to_vec())
         } else {
             let groups = policy.identities.groups_of(owner);
             groups.map(|groups| groups.iter().cloned().collect())
         };
+        let groups = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
         let allowances = policy
             .quotas
-            .allowances(owner, groups.as_deref())
+            .allowances(owner, groups)
             .map_err(|_| Denial::GroupsUnknown {
                 user: owner.to_string(),
             })?;
@@ -93,7 +94,7 @@ impl Gateway {
             owner: owner.clone(),
             created_by: subject.into(),
             name,
-            charge: policy.quotas.charge(kind, body.object()),
+            charge: resources(kind, body.object(), policy.quotas.assumed()).resources,
             allowances,
             idempotency: idempotency(headers, owner, kind, &body)?,
         };
