@@ -12,7 +12,11 @@
 mod rig;
 
 mod admin;
+mod bodies;
+mod corpus;
+mod identity;
 mod listener;
+mod operations;
 mod reload;
 mod shutdown;
 mod tls;

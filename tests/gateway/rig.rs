@@ -2,6 +2,7 @@
 
 mod client;
 mod process;
+mod tokens;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,12 +21,14 @@ use livy_gateway::app::App;
 use livy_gateway::authn::hash_password;
 use livy_gateway::clock::{Clock, ManualClock};
 use livy_gateway::config;
+use livy_gateway::livy::operation::{BodyKind, JsonBody, Operation};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 pub(crate) use client::{Client, End, Reply};
 pub(crate) use process::Process;
+pub(crate) use tokens::{HEADER, Issuer, NOW};
 
 /// The password of alice and bob, and its hash; made for this run.
 pub(crate) static PASSWORD: LazyLock<(String, String)> = LazyLock::new(new_password);
@@ -120,6 +123,11 @@ impl Setup {
         for (name, content) in &self.files {
             stage.write(name, content);
         }
+        let state = if self.rest.contains("[state]") {
+            ""
+        } else {
+            "[state]\nstore = \"memory\"\n"
+        };
         let Self {
             listen,
             admin,
@@ -132,7 +140,7 @@ impl Setup {
             "gateway.toml",
             &format!(
                 "{listen}\n[admin]\naddress = \"127.0.0.1:0\"\n{admin}\n[livy]\nurl = \"{url}\"\n{livy_keys}\n{timeouts}\n\
-                 [basic]\nusers_file = \"users\"\n{rest}"
+                 [basic]\nusers_file = \"users\"\n{state}{rest}"
             ),
         );
         stage
@@ -142,7 +150,7 @@ impl Setup {
     pub(crate) async fn start(self) -> Rig {
         let stage = self.stage().await;
         let policy = config::load(&stage.config(), 1).unwrap_or_else(|report| panic!("{report}"));
-        let clock = Arc::new(ManualClock::at(Duration::from_secs(1_800_000_000)));
+        let clock = Arc::new(ManualClock::at(Duration::from_secs(NOW)));
         let app = App::start(policy, Arc::clone(&clock) as Arc<dyn Clock>, 1).unwrap();
         Rig {
             app: Some(app),
@@ -216,8 +224,8 @@ impl Rig {
         Client::connect(self.address()).await
     }
 
-    /// One request of alice's over a connection of its own.
-    pub(crate) async fn ask(&self, request: &str) -> Reply {
+    /// One request over a connection of its own.
+    pub(crate) async fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
         let mut client = self.connect().await;
         client.send(request).await;
         client.reply().await
@@ -267,6 +275,35 @@ pub(crate) fn basic_with(user: &str, password: &str) -> String {
         "Authorization: Basic {}\r\n",
         STANDARD.encode(format!("{user}:{password}"))
     )
+}
+
+/// A request as written: `headers` are whole lines, and a body brings its length along.
+pub(crate) fn request(method: &str, target: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut bytes = format!("{method} {target} HTTP/1.1\r\nHost: gw\r\n{headers}");
+    if !body.is_empty() {
+        write!(bytes, "Content-Length: {}\r\n", body.len()).unwrap();
+    }
+    bytes.push_str("\r\n");
+    [bytes.as_bytes(), body].concat()
+}
+
+/// A body that the operation takes, and its Content-Type line.
+pub(crate) fn sample_body(operation: &Operation) -> (&'static str, String) {
+    let json = match operation.body() {
+        BodyKind::Empty => return ("", String::new()),
+        BodyKind::Upload(resource) => {
+            let line = "Content-Type: multipart/form-data; boundary=cut\r\n";
+            return (line, multipart(resource.field(), "content"));
+        }
+        BodyKind::Json(JsonBody::CreateSession) => r#"{"kind":"spark"}"#,
+        BodyKind::Json(JsonBody::CreateBatch) => r#"{"file":"hdfs:///a.jar"}"#,
+        BodyKind::Json(JsonBody::Statement) => r#"{"code":"1 + 1"}"#,
+        BodyKind::Json(JsonBody::Completion) => r#"{"code":"x","kind":"spark","cursor":1}"#,
+        BodyKind::Json(JsonBody::Job) => r#"{"job":"AAAA","jobType":"spark"}"#,
+        BodyKind::Json(JsonBody::AddResource) => r#"{"uri":"hdfs:///a.jar"}"#,
+    };
+    ("Content-Type: application/json\r\n", json.to_owned())
 }
 
 /// A request of alice's without a body.

@@ -1,0 +1,319 @@
+//! Acting for others by a rule, whether Livy obeys, and settings of a creation that would act behind both.
+
+use std::time::Duration;
+
+use fake_livy::{FakeLivy, Kind};
+
+use super::{CREATE, create, read, refused_with_both_names, told_only};
+use crate::rig::{
+    Issuer, PASSWORD, Rig, Setup, basic, get, multipart, plain, post, request, times, upload_head,
+};
+
+// --- Delegates.
+
+const DELEGATES: &str = r#"
+[[identity.map]]
+from = "any"
+livy_user = "${subject}"
+
+[[identity.delegate]]
+service = "basic:zeppelin"
+for = ["group:analysts", "user:carol"]
+
+[[identity.delegate]]
+service = "jwt:corp:airflow"
+for = ["user:*"]
+
+[[identity.delegate]]
+service = "basic:far"
+for = ["user:*"]
+from_addresses = ["10.9.0.0/16"]
+"#;
+
+async fn with_delegates(issuer: &Issuer) -> Rig {
+    let hash = &PASSWORD.1;
+    let users = format!(
+        "alice:{hash}:analysts\nbob:{hash}\nzeppelin:{hash}\nfar:{hash}\nairflow:{hash}\nhdfs:{hash}:analysts\n"
+    );
+    let setup = Setup::new()
+        .livy(FakeLivy::builder().impersonation(true).max_creation(1000))
+        .file("users", &users);
+    issuer.trusted_by(setup, DELEGATES).start().await
+}
+
+#[tokio::test]
+async fn a_delegate_acts_for_those_whom_its_rule_names_wherever_it_names_them() {
+    let issuer = Issuer::new();
+    let rig = with_delegates(&issuer).await;
+    for (login, user) in [
+        (basic("zeppelin"), "alice"),
+        (basic("zeppelin"), "carol"),
+        (basic("zeppelin"), "zeppelin"),
+        (issuer.bearer("airflow"), "bob"),
+        (issuer.bearer("airflow"), "somebody.else@example.org"),
+        (issuer.as_password("airflow", "airflow"), "bob"),
+    ] {
+        let escaped = user.replace('@', "%40");
+        let in_body = format!("{{\"kind\":\"spark\",\"proxyUser\":\"{user}\"}}");
+        for request in [
+            create(&login, "/livy/sessions", &in_body),
+            create(&login, &format!("/livy/sessions?doAs={escaped}"), CREATE),
+            create(&login, &format!("/livy/sessions?proxyUser={escaped}"), &in_body),
+            request("GET", &format!("/livy/sessions?doas={escaped}"), &login, ""),
+            request(
+                "DELETE",
+                &format!("/livy/sessions/999?doAs={escaped}"),
+                &login,
+                "",
+            ),
+        ] {
+            let reply = rig.ask(request).await;
+            assert!(
+                matches!(reply.status, 200 | 201 | 404),
+                "{user}: {}",
+                reply.text()
+            );
+            let received = rig.livy().last();
+            assert_eq!(received.query_values("doAs"), [user]);
+            if received.operation != Some("delete_session") {
+                told_only(&received, user);
+            }
+        }
+    }
+    // Whom it does not name, it acts as itself.
+    rig.ask(create(&basic("zeppelin"), "/livy/sessions", CREATE))
+        .await
+        .expect_status(201);
+    told_only(&rig.livy().last(), "zeppelin");
+}
+
+#[tokio::test]
+async fn a_delegate_rule_reaches_nobody_else_from_nowhere_else_and_never_a_reserved_name() {
+    let issuer = Issuer::new();
+    let rig = with_delegates(&issuer).await;
+    for (login, own, other) in [
+        (basic("zeppelin"), "zeppelin", "bob"),
+        (basic("zeppelin"), "zeppelin", "hdfs"),
+        (basic("zeppelin"), "zeppelin", "ALICE"),
+        (basic("zeppelin"), "zeppelin", "Analysts"),
+        (issuer.bearer("zeppelin"), "zeppelin", "alice"),
+        (basic("airflow"), "airflow", "bob"),
+        (issuer.bearer("airflow"), "airflow", "root"),
+        (issuer.bearer("airflow"), "airflow", "hive"),
+        (issuer.bearer("airflow"), "airflow", "HDFS@EXAMPLE.ORG"),
+        (basic("far"), "far", "alice"),
+        (basic("alice"), "alice", "zeppelin"),
+    ] {
+        let target = format!("/livy/sessions?doAs={}", other.replace('@', "%40"));
+        let in_body = format!("{{\"proxyUser\":\"{other}\"}}");
+        for request in [
+            request("GET", &target, &login, ""),
+            create(&login, &target, CREATE),
+            create(&login, "/livy/sessions", &in_body),
+        ] {
+            refused_with_both_names(&rig.ask(request).await, other, own);
+        }
+    }
+    assert!(rig.livy().requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_delegate_that_contradicts_itself_is_refused_though_it_may_act_for_both() {
+    let issuer = Issuer::new();
+    let rig = with_delegates(&issuer).await;
+    for (in_query, in_body) in [
+        ("alice", "carol"),
+        ("carol", "alice"),
+        ("alice", "zeppelin"),
+        ("zeppelin", "alice"),
+    ] {
+        let target = format!("/livy/sessions?doAs={in_query}");
+        let body = format!("{{\"proxyUser\":\"{in_body}\"}}");
+        let reply = rig.ask(create(&basic("zeppelin"), &target, &body)).await;
+        reply.expect_refusal(403, "impersonation_refused");
+    }
+    assert!(rig.livy().requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_delegates_every_operation_reaches_livy_as_the_one_it_named() {
+    let issuer = Issuer::new();
+    let rig = with_delegates(&issuer).await;
+    rig.livy()
+        .plant(Kind::Session, None, Some("alice"), Some("alice"));
+    let body = multipart("file", "x");
+    let uploading = format!(
+        "{}{body}",
+        upload_head("/livy/sessions/0/upload-file?doAs=alice", body.len())
+            .replace(&basic("alice"), &basic("zeppelin"))
+    );
+    for request in [
+        request(
+            "GET",
+            "/livy/sessions/0/log?size=5&doAs=alice",
+            &basic("zeppelin"),
+            "",
+        ),
+        create(
+            &basic("zeppelin"),
+            "/livy/sessions/0/statements?doAs=alice",
+            r#"{"code":"1"}"#,
+        ),
+        uploading.into_bytes(),
+        request("POST", "/livy/sessions/0/stop?doAs=alice", &basic("zeppelin"), ""),
+    ] {
+        let reply = rig.ask(request).await;
+        assert!((200..300).contains(&reply.status), "{}", reply.text());
+        told_only(&rig.livy().last(), "alice");
+    }
+}
+
+// --- Whether Livy obeys.
+
+#[tokio::test]
+async fn a_livy_that_ignores_for_whom_it_acts_creates_nothing_more_and_still_shows_what_is_there() {
+    for (path, body) in [("/sessions", CREATE), ("/batches", r#"{"file":"hdfs:///a.jar"}"#)] {
+        let rig = Setup::new()
+            .livy(FakeLivy::builder().impersonation(false))
+            .start()
+            .await;
+        let creating = post(&format!("/livy{path}"), body);
+        rig.ask(&creating).await.expect_refusal(503, "impersonation_off");
+        assert_eq!(times(rig.livy(), "DELETE", &format!("{path}/0")), 1);
+        assert!(rig.livy().sessions().is_empty() && rig.livy().batches().is_empty());
+        // The next is refused without asking Livy, the other kind too.
+        for request in [&creating, &post("/livy/sessions", CREATE)] {
+            let reply = rig.ask(request).await;
+            reply.expect_refusal(503, "impersonation_off");
+            assert!(reply.header("retry-after").is_some());
+        }
+        assert_eq!(times(rig.livy(), "POST", path), 1);
+        rig.ask(get(&format!("/livy{path}"))).await.expect_status(200);
+        rig.ask(plain("DELETE", &format!("/livy{path}/0")))
+            .await
+            .expect_status(404);
+        // Once its operator has mended it, it is found out by itself.
+        rig.livy().set_impersonation(true);
+        rig.clock.advance(Duration::from_secs(120));
+        rig.ask(&creating).await.expect_status(201);
+        told_only(&rig.livy().last(), "alice");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_runs_as_another_than_livy_was_told_is_deleted_though_impersonation_is_on() {
+    let rig = Rig::start().await;
+    for proxy_user in ["\"bob\"", "null", "\"\"", "\"Alice\""] {
+        rig.livy().clear();
+        let made = format!("{{\"id\":7,\"proxyUser\":{proxy_user},\"state\":\"starting\"}}");
+        rig.livy().fault(fake_livy::Fault::answer(fake_livy::Canned {
+            status: 201,
+            reason: None,
+            headers: vec![("Content-Type".into(), "application/json".into())],
+            body: made.into_bytes(),
+        }));
+        rig.ask(post("/livy/sessions", CREATE))
+            .await
+            .expect_refusal(503, "impersonation_off");
+        assert_eq!(times(rig.livy(), "DELETE", "/sessions/7"), 1, "{proxy_user}");
+        rig.clock.advance(Duration::from_secs(120));
+    }
+}
+
+#[tokio::test]
+async fn where_sharing_is_allowed_outright_livys_own_user_is_no_surprise() {
+    let rig = Setup::new()
+        .livy(FakeLivy::builder().impersonation(false))
+        .livy_keys("impersonation = \"off\"\nallow_shared_livy_user = true")
+        .start()
+        .await;
+    rig.ask(post("/livy/sessions", CREATE)).await.expect_status(201);
+    assert_eq!(rig.livy().last().query_values("doAs"), ["alice"]);
+    rig.ask(read(&basic("bob"))).await.expect_status(200);
+    assert_eq!(rig.livy().last().query_values("doAs"), ["bob"]);
+}
+
+// --- Settings that carry identity.
+
+/// Keys that say for whom, by whose credentials, or under whose control a session runs.
+const CONF: [&str; 34] = [
+    "livy.rsc.client.do-not-use.run-driver-in-process",
+    "livy.rsc.client.do_not_use.run_driver_in_process",
+    "livy.rsc.proxy-user",
+    "livy.rsc.proxy_user",
+    "livy.rsc.launcher.address",
+    "livy.rsc.jars",
+    "livy.rsc.driver-class",
+    "livy.rsc.server.idle_timeout",
+    "livy.spark.master",
+    "livy.impersonation.enabled",
+    "spark.__livy__.livy.rsc.proxy_user",
+    "spark.__livy__.x",
+    "spark.master",
+    "SPARK.MASTER",
+    "spark.submit.deployMode",
+    "spark.submit.proxyUser.allowCustomClasspathInClusterMode",
+    "spark.submit.pyFiles",
+    "spark.kerberos.principal",
+    "spark.kerberos.keytab",
+    "spark.yarn.principal",
+    "spark.yarn.keytab",
+    "spark.kubernetes.kerberos.tokenSecret.name",
+    "spark.yarn.appMasterEnv.HADOOP_USER_NAME",
+    "spark.executorEnv.HADOOP_USER_NAME",
+    "spark.kubernetes.driverEnv.HADOOP_USER_NAME",
+    "spark.kubernetes.driver.secretKeyRef.HADOOP_USER_NAME",
+    "spark.executorEnv.HADOOP_PROXY_USER",
+    "spark.executorEnv.KRB5CCNAME",
+    "spark.hadoop.hadoop.proxyuser.livy.hosts",
+    "spark.driver.extraJavaOptions=-javaagent:/x.jar",
+    "spark.a ",
+    "spark.a\\n",
+    "spark.mas\\u0074er",
+    "hive.x",
+];
+
+#[tokio::test]
+async fn a_setting_that_carries_identity_is_refused_by_name_whatever_its_value() {
+    let rig = Rig::start().await;
+    for (path, rest) in [
+        ("/livy/sessions", ""),
+        ("/livy/batches", r#""file":"hdfs:///a.jar","#),
+    ] {
+        for key in CONF {
+            for value in ["\"x\"", "\"\"", "null", "true"] {
+                let body = format!("{{{rest}\"conf\":{{\"spark.a\":\"b\",\"{key}\":{value}}}}}");
+                let reply = rig.ask(post(path, &body)).await;
+                assert_eq!(reply.outcome(), (400, "conf_refused".to_owned()), "{body}");
+                let start = key.split(['\\', '=', ' ']).next().unwrap();
+                assert!(reply.text().contains(start), "{key}: {}", reply.text());
+            }
+        }
+    }
+    for value in ["-Xmx1g -DHADOOP_USER_NAME=hdfs", "-Dhadoop_proxy_user=bob"] {
+        let body = format!("{{\"conf\":{{\"spark.driver.extraJavaOptions\":\"{value}\"}}}}");
+        rig.ask(post("/livy/sessions", &body))
+            .await
+            .expect_refusal(400, "conf_refused");
+    }
+    assert!(rig.livy().requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_livys_clients_say_of_themselves_is_left_out_and_other_settings_stay_as_they_are() {
+    let rig = Rig::start().await;
+    let body = r#"{"conf":{"livy.uri":"https://alice:pw@gw/livy","spark.executor.memory":"2g","livy.client.http.x":1,"spark.b":1.10,"spark.c":null,"spark.d":false},"kind":"spark"}"#;
+    rig.ask(post("/livy/sessions", body)).await.expect_status(201);
+    assert_eq!(
+        rig.livy().last().text(),
+        r#"{"conf":{"spark.executor.memory":"2g","spark.b":1.10,"spark.d":false},"kind":"spark","proxyUser":"alice"}"#
+    );
+    rig.ask(post("/livy/sessions", r#"{"conf":null}"#))
+        .await
+        .expect_status(201);
+    assert_eq!(
+        rig.livy().last().text(),
+        r#"{"proxyUser":"alice"}"#,
+        "a null would skip Livy's own checks"
+    );
+}
