@@ -14,7 +14,9 @@ use crate::authn::Authn;
 use crate::identity::Identities;
 use crate::limits::LoginLimits;
 use crate::livy::target::BasePaths;
+use crate::quota::Quotas;
 use crate::rewrite::Endpoint;
+use crate::roles::Roles;
 
 /// Everything that was configured, compiled.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Policy {
     pub admin: Admin,
     /// The Livy behind the gateway.
     pub livy: Livy,
+    /// Where it is kept who holds what, and how that is compared with Livy.
+    pub state: State,
     /// Who may prove what.
     pub authn: Arc<Authn>,
     /// As whom Livy acts.
@@ -35,6 +39,10 @@ pub struct Policy {
     pub requests: Requests,
     /// How fast strangers may try.
     pub limits: LoginLimits,
+    /// How much each user may hold.
+    pub quotas: Quotas,
+    /// Who may look after others' sessions.
+    pub roles: Roles,
     /// What is written about requests.
     pub log: Log,
     /// Each insecure setting in force, as a sentence.
@@ -84,6 +92,8 @@ pub struct Livy {
     pub endpoint: Endpoint,
     /// What it must do with the user it is told.
     pub impersonation: Impersonation,
+    /// How many creations may be under way to it at once; the others wait here. At least one.
+    pub creations_at_once: usize,
     /// How long it may take.
     pub timeouts: Timeouts,
 }
@@ -108,6 +118,37 @@ pub struct Timeouts {
     pub create: Duration,
     /// To answer a deletion or a stop.
     pub delete: Duration,
+}
+
+/// Where it is kept who holds what, and how that is compared with Livy.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Where.
+    pub store: Store,
+    /// How often Livy's lists are read and compared.
+    pub reconcile: Duration,
+    /// How long a creation whose fate is unknown keeps its place.
+    pub in_doubt_hold: Duration,
+    /// What becomes of ghosts.
+    pub ghosts: Ghosts,
+}
+
+/// Where the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In a file of this folder.
+    File(PathBuf),
+    /// Nowhere: it is gone with the process.
+    Memory,
+}
+
+/// What becomes of a session that Livy created although its creator was told that it failed, or that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ghosts {
+    /// It is deleted: nobody knows of it, and it would hold resources for ever.
+    Delete,
+    /// Its creator finds it in its list, and is charged.
+    Keep,
 }
 
 /// What a request may bring.

@@ -28,6 +28,7 @@ use crate::livy::target::BasePaths;
 use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Requests, Timeouts};
 use crate::rewrite::{Endpoint, UpstreamLogin};
 
+mod holding;
 mod logins;
 
 /// What the parts share while they are compiled.
@@ -68,10 +69,13 @@ pub(super) fn compile(
         listen,
         admin,
         livy,
+        state,
         basic,
         jwt,
         identity,
         limits,
+        quota,
+        roles,
         requests,
         log: RawLog { format },
     } = raw;
@@ -83,11 +87,15 @@ pub(super) fn compile(
     };
     let listeners = listeners(listen, allow_plain_http.value, &context);
     let admin = admin_listener(admin, listen, &context);
+    let state = holding::state(state, &livy.timeouts, &context);
     let livy = livy_server(livy, &context);
     let authn = logins::authn(basic.as_ref(), jwt, &context);
     let identities = logins::identities(raw, identity, authn.as_ref(), &context);
     let jwks_tls = logins::key_set_tls(jwt, &context);
     let limits = logins::limits(limits);
+    holding::warn_of_groups_that_nobody_has(quota, roles, authn.as_ref(), &context);
+    let quotas = holding::quotas(quota, &context);
+    let roles = holding::roles(roles);
     let requests = request_limits(requests);
     let (files, readable) = context.files.into_parts();
     let mut insecure = context.insecure.into_inner();
@@ -97,10 +105,13 @@ pub(super) fn compile(
         listeners: listeners?,
         admin: admin?,
         livy: livy?,
+        state,
         authn: Arc::new(authn?),
         identities: Arc::new(identities?),
         requests,
         limits,
+        quotas: quotas?,
+        roles,
         log: Log { format: format.value },
         insecure,
         warnings: context.warnings.into_inner(),
@@ -289,6 +300,7 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
         impersonation,
         allow_shared_livy_user,
         authenticate,
+        creations_at_once,
         timeouts,
     } = raw;
     let address = &url.value;
@@ -349,6 +361,7 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
             login: login?,
         },
         impersonation: impersonation.value,
+        creations_at_once: usize::try_from(creations_at_once.value).unwrap_or(usize::MAX),
         timeouts: livy_timeouts(timeouts, context),
     })
 }

@@ -15,6 +15,8 @@ use super::units::{show_duration, show_size};
 use crate::policy::{Impersonation, LogFormat, Policy};
 use crate::rewrite::Impersonate;
 
+mod holding;
+
 /// Writes `key = value` lines and headers; what is a default says so.
 #[derive(Debug, Default)]
 struct Page(String);
@@ -56,10 +58,13 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         listen,
         admin,
         livy,
+        state,
         basic,
         jwt,
         identity,
         limits,
+        quota,
+        roles,
         requests,
         log,
     } = raw;
@@ -73,6 +78,7 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     page.line("allow_remote", &admin.allow_remote, admin.allow_remote.value);
     page.optional("token", admin.token.as_ref(), ToString::to_string);
     show_livy(&mut page, livy);
+    holding::state(&mut page, state);
     if let Some(RawBasic { users_file, realm }) = basic {
         page.header("[basic]");
         page.text("users_file", users_file, users_file.value.display());
@@ -97,6 +103,8 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         &limits.failed_per_account,
         limits.failed_per_account.value,
     );
+    holding::quota(&mut page, quota);
+    holding::roles(&mut page, roles);
     page.header("[requests]");
     page.text("max_body", &requests.max_body, show_size(requests.max_body.value));
     page.text(
@@ -142,6 +150,7 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
         impersonation,
         allow_shared_livy_user,
         authenticate,
+        creations_at_once,
         timeouts,
     } = raw;
     page.header("[livy]");
@@ -158,6 +167,7 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
         allow_shared_livy_user,
         allow_shared_livy_user.value,
     );
+    page.line("creations_at_once", creations_at_once, creations_at_once.value);
     page.header("[livy.authenticate]");
     match authenticate {
         RawAuthenticate::None => page.0.push_str("kind = \"none\"\n"),
@@ -326,6 +336,7 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
         show_size(raw.requests.max_body.value),
         show_size(policy.requests.max_upload)
     );
+    out.push_str(&holding::summary(raw, policy));
     for sentence in &policy.insecure {
         let _ = writeln!(out, "INSECURE   {sentence}");
     }
