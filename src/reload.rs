@@ -156,3 +156,35 @@ fn digest(path: &Path, files: &[PathBuf]) -> u64 {
     }
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authn::hash_password;
+
+    fn load(folder: &Path, more: &str) -> Policy {
+        let base = "[listen]\naddress = \"127.0.0.1:0\"\n[livy]\nurl = \"http://127.0.0.1:8998\"\n\
+                    [basic]\nusers_file = \"users.htpasswd\"\n";
+        let path = folder.join("gateway.toml");
+        std::fs::write(&path, format!("{base}{more}")).unwrap();
+        config::load(&path, 1).unwrap()
+    }
+
+    #[test]
+    fn what_is_held_stays_where_it_is_and_how_much_may_be_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let hash = hash_password(b"a password of this test").unwrap();
+        std::fs::write(folder.path().join("users.htpasswd"), format!("alice:{hash}\n")).unwrap();
+        let one = load(folder.path(), "[state]\ndirectory = \"one\"\n");
+        let other = load(folder.path(), "[state]\ndirectory = \"other\"\n");
+        let memory = load(folder.path(), "[state]\nstore = \"memory\"\n");
+        let tuned = load(
+            folder.path(),
+            "[state]\ndirectory = \"one\"\nreconcile = \"30s\"\n[quota]\ncores = 1\n",
+        );
+        assert_eq!(unchangeable(&one, &other), Some("state.directory"));
+        assert_eq!(unchangeable(&one, &memory), Some("state.store"));
+        assert_eq!(unchangeable(&memory, &one), Some("state.store"));
+        assert_eq!(unchangeable(&one, &tuned), None);
+    }
+}

@@ -21,6 +21,9 @@ use livy_gateway::authn::hash_password;
 use livy_gateway::config::{self, keys};
 use tempfile::TempDir;
 
+#[path = "config/holding.rs"]
+mod holding;
+
 const REFERENCE: &str = include_str!("../config/gateway.toml");
 const MINIMAL: &str = include_str!("../config/minimal.toml");
 const HDINSIGHT: &str = include_str!("../config/hdinsight.toml");
@@ -348,6 +351,7 @@ extra_fields = ["ttl"]
 format = "text"
 "#
     .to_owned()
+        + holding::FULL
 }
 
 #[test]

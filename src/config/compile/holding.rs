@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::raw::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, RawTimeouts, StoreKind};
-use super::super::reader::{Written, Wrong};
+use super::super::reader::Written;
 use super::super::units::show_duration;
 use super::Context;
 use crate::authn::{Authn, Users};
@@ -109,52 +109,21 @@ fn rule(raw: &RawQuotaFor, earlier: &[Rule], context: &Context<'_>) -> Option<Ru
         cores: value(cores),
         memory: value(memory),
     };
-    if limits == Limits::default() {
-        context.problems.add(
-            Some(span),
-            "`quota.for` sets no limit",
-            "write at least one of sessions, batches, cores and memory, or remove the table",
-        );
-    }
-    if everybody.span.is_some() && !everybody.value {
-        let instead = "remove it, or write true for a limit on all users together";
-        context.wrong(
-            "quota.for.everybody",
-            everybody,
-            &Wrong::new("false names nobody", instead),
-        );
-        return None;
-    }
     let named = [
         ("user", user, Whose::User as fn(Arc<str>) -> Whose),
         ("members_of", members_of, Whose::MembersOf),
         ("group", group, Whose::Group),
     ];
-    let mut whose: Vec<(&str, Option<&Written<String>>, Whose)> = named
+    let named = named
         .into_iter()
-        .filter_map(|(key, written, whose)| {
-            let written = written.as_ref()?;
-            Some((key, Some(written), whose(written.value.as_str().into())))
-        })
-        .collect();
-    if everybody.value {
-        whose.push(("everybody", None, Whose::Everybody));
-    }
-    let several = whose.len() > 1;
-    let Some((key, written, whose)) = whose.pop().filter(|_| !several) else {
-        let title = if several {
-            "`quota.for` names more than one"
-        } else {
-            "`quota.for` names nobody"
-        };
-        context.problems.add(
-            Some(span),
-            title,
-            "write exactly one of user = \"airflow\", members_of = \"etl\" (each member by itself), group = \"etl\" (all together) and everybody = true (all together)",
-        );
-        return None;
+        .find_map(|(key, written, whose)| Some((key, written.as_ref()?, whose)));
+    // That it names nobody, or several, was said.
+    let (key, at, whose) = match named {
+        Some((key, written, whose)) => (key, &written.span, whose(written.value.as_str().into())),
+        None if everybody.value => ("everybody", &everybody.span, Whose::Everybody),
+        None => return None,
     };
-    let at = written.and_then(|written| written.span.as_ref()).unwrap_or(span);
+    let at = at.as_ref().unwrap_or(span);
     if let Whose::User(name) = &whose
         && !LivyUser::is_legal(name)
     {
@@ -174,7 +143,7 @@ fn rule(raw: &RawQuotaFor, earlier: &[Rule], context: &Context<'_>) -> Option<Ru
             .add(Some(at), title, "write all of its limits into one table");
         return None;
     }
-    (limits != Limits::default()).then_some(Rule { whose, limits })
+    Some(Rule { whose, limits })
 }
 
 /// Who has which role.

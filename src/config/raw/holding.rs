@@ -138,7 +138,7 @@ pub(super) fn quota(table: &Reader<'_>, problems: &Problems) -> RawQuota {
         for_: table
             .tables("for", &keys::QUOTA_FOR)
             .iter()
-            .map(quota_for)
+            .map(|table| quota_for(table, problems))
             .collect(),
     }
 }
@@ -166,13 +166,38 @@ fn assumptions(table: &Reader<'_>) -> RawAssumed {
     }
 }
 
-fn quota_for(table: &Reader<'_>) -> RawQuotaFor {
+fn quota_for(table: &Reader<'_>, problems: &Problems) -> RawQuotaFor {
+    let written = |keys: &[&str]| keys.iter().filter(|key| table.has(key)).count();
+    let title = match written(&["user", "members_of", "group", "everybody"]) {
+        0 => Some("`quota.for` names nobody"),
+        1 => None,
+        _ => Some("`quota.for` names more than one"),
+    };
+    if let Some(title) = title {
+        problems.add(
+            Some(table.span()),
+            title,
+            "write exactly one of user = \"airflow\", members_of = \"etl\" (each member by itself), group = \"etl\" (all together) and everybody = true (all together)",
+        );
+    }
+    if written(&["sessions", "batches", "cores", "memory"]) == 0 {
+        problems.add(
+            Some(table.span()),
+            "`quota.for` sets no limit",
+            "write at least one of sessions, batches, cores and memory, or remove the table",
+        );
+    }
+    let everybody = table.flag("everybody", false);
+    if everybody.span.is_some() && !everybody.value {
+        let instead = "remove it, or write true for a limit on all users together";
+        table.wrong("everybody", &Wrong::new("false names nobody", instead));
+    }
     RawQuotaFor {
         span: table.span().clone(),
         user: table.parsed("user", not_empty),
         members_of: table.parsed("members_of", not_empty),
         group: table.parsed("group", not_empty),
-        everybody: table.flag("everybody", false),
+        everybody,
         sessions: table.number("sessions", DEFAULT_SESSIONS),
         batches: table.number("batches", DEFAULT_BATCHES),
         cores: table.number("cores", DEFAULT_CORES),

@@ -147,14 +147,14 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
         })
         .collect();
     let roles = if roles.is_empty() {
-        "nobody".to_owned()
+        String::new()
     } else {
-        roles.join("; ")
+        format!("roles      {}\n", roles.join("; "))
     };
     format!(
         "quota      each user {} sessions, {} batches, {} cores, {}; {}\n\
          state      {kept}, compared with Livy every {}\n\
-         roles      {roles}\n",
+         {roles}",
         quota.sessions.value,
         quota.batches.value,
         quota.cores.value,
