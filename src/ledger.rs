@@ -18,8 +18,12 @@ use crate::quota::{Allowance, Exceeded, Resources, Scope, Use};
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crash_tests;
 mod file;
 mod image;
+#[cfg(test)]
+mod model_tests;
 mod record;
 mod store;
 #[cfg(test)]

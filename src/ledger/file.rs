@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::ledger::Place;
 use crate::ledger::record::{self, Unreadable};
@@ -31,7 +31,7 @@ pub struct Opening {
     pub places: usize,
 }
 
-/// Why a ledger is not opened. Nothing was changed.
+/// Why a ledger is not opened. What was written down is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Two gateways with one file would each know half.
@@ -72,14 +72,38 @@ pub(super) struct Opened {
 
 /// Opens the ledger in `directory`, or begins one; places are as they stand after a start at `at`.
 pub(super) fn open(directory: &Path, at: Duration) -> Result<Opened, OpenError> {
+    open_with(directory, at, on_disk)
+}
+
+/// How a file becomes a database; tests put a failing disk in between.
+pub(super) trait Attach: Fn(File) -> Result<Database, DatabaseError> + Send + 'static {}
+
+impl<F: Fn(File) -> Result<Database, DatabaseError> + Send + 'static> Attach for F {}
+
+fn on_disk(file: File) -> Result<Database, DatabaseError> {
+    settings().create_with_backend(FileBackend::new(file)?)
+}
+
+/// What every database is opened with.
+pub(super) fn settings() -> Builder {
+    let mut settings = Database::builder();
+    settings
+        .set_cache_size(CACHE_BYTES)
+        // Costs one look at every page, and a file that was altered is refused instead of believed.
+        .set_check_integrity_on_open(true);
+    settings
+}
+
+/// As [`open`], with a disk of one's own.
+pub(super) fn open_with(directory: &Path, at: Duration, attach: impl Attach) -> Result<Opened, OpenError> {
     make_directory(directory).map_err(failed(directory, "make the directory"))?;
     let lock = lock(directory)?;
     let path = directory.join(FILE);
     let mut set_aside = None;
     let is_there = path.try_exists().map_err(failed(&path, "look for the file"))?;
     if is_there {
-        match load(&path, at) {
-            Ok(loaded) => return Ok(loaded.opened(path, lock, None)),
+        match load(&path, at, &attach) {
+            Ok(loaded) => return Ok(loaded.opened(path, lock, None, attach)),
             Err(Trouble::Refused(error)) => return Err(error),
             Err(Trouble::Spoiled(reason)) => {
                 let aside = move_aside(&path).map_err(failed(&path, "set aside the spoiled file"))?;
@@ -92,9 +116,9 @@ pub(super) fn open(directory: &Path, at: Duration) -> Result<Opened, OpenError> 
             }
         }
     }
-    begin(directory, &path)?;
-    match load(&path, at) {
-        Ok(loaded) => Ok(loaded.opened(path, lock, set_aside)),
+    begin(directory, &path, &attach)?;
+    match load(&path, at, &attach) {
+        Ok(loaded) => Ok(loaded.opened(path, lock, set_aside, attach)),
         Err(Trouble::Refused(error)) => Err(error),
         Err(Trouble::Spoiled(reason)) => Err(OpenError::Failed {
             path,
@@ -104,11 +128,13 @@ pub(super) fn open(directory: &Path, at: Duration) -> Result<Opened, OpenError> 
     }
 }
 
+type Reopen = dyn Fn(&Path) -> Result<Database, redb::Error> + Send;
+
 /// Writes to the open file.
-#[derive(Debug)]
 pub(super) struct FileJournal {
     /// None after a failure: the database wants to be opened again then.
     database: Option<Database>,
+    reopen: Box<Reopen>,
     path: PathBuf,
     /// Held, not read. It is not the database itself that is locked, so that nobody comes in between when that is
     /// opened again.
@@ -119,7 +145,7 @@ impl Journal for FileJournal {
     fn write(&mut self, changes: &[Change]) -> Result<(), String> {
         let database = match self.database.take() {
             Some(database) => database,
-            None => open_database(&self.path, Existing::Must).map_err(|error| error.to_string())?,
+            None => (self.reopen)(&self.path).map_err(|error| error.to_string())?,
         };
         write(&database, changes).map_err(|error| error.to_string())?;
         self.database = Some(database);
@@ -151,10 +177,11 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn opened(self, path: PathBuf, lock: File, set_aside: Option<PathBuf>) -> Opened {
+    fn opened(self, path: PathBuf, lock: File, set_aside: Option<PathBuf>, attach: impl Attach) -> Opened {
         Opened {
             journal: FileJournal {
                 database: self.database,
+                reopen: Box::new(move |path| open_database(path, Existing::Must, &attach)),
                 path,
                 _lock: lock,
             },
@@ -173,9 +200,9 @@ enum Trouble {
     Refused(OpenError),
 }
 
-fn load(path: &Path, at: Duration) -> Result<Loaded, Trouble> {
+fn load(path: &Path, at: Duration, attach: &impl Attach) -> Result<Loaded, Trouble> {
     let mut database =
-        open_database(path, Existing::Must).map_err(|error| trouble(path, "open the file", error))?;
+        open_database(path, Existing::Must, attach).map_err(|error| trouble(path, "open the file", error))?;
     let content = read(&database).map_err(|error| trouble(path, "read the file", error))?;
     let newer = |version, known| {
         Trouble::Refused(OpenError::Newer {
@@ -258,7 +285,7 @@ fn read(database: &Database) -> Result<Content, redb::Error> {
 }
 
 /// Begins a file under another name, so that a crash leaves either none or a whole one.
-fn begin(directory: &Path, path: &Path) -> Result<(), OpenError> {
+fn begin(directory: &Path, path: &Path, attach: &impl Attach) -> Result<(), OpenError> {
     let unfinished = directory.join(UNFINISHED);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -270,14 +297,14 @@ fn begin(directory: &Path, path: &Path) -> Result<(), OpenError> {
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| io::Error::other("the system gives no random bytes"))
         .map_err(failed(path, "name the instance"))?;
-    write_meta(&unfinished, Instance::new(random)).map_err(failed(&unfinished, "begin the file"))?;
+    write_meta(&unfinished, Instance::new(random), attach).map_err(failed(&unfinished, "begin the file"))?;
     fs::rename(&unfinished, path)
         .and_then(|()| File::open(directory)?.sync_all())
         .map_err(failed(path, "put the new file in the place"))
 }
 
-fn write_meta(path: &Path, instance: Instance) -> Result<(), redb::Error> {
-    let database = open_database(path, Existing::MustNot)?;
+fn write_meta(path: &Path, instance: Instance, attach: &impl Attach) -> Result<(), redb::Error> {
+    let database = open_database(path, Existing::MustNot, attach)?;
     let transaction = database.begin_write()?;
     {
         let mut meta = transaction.open_table(META)?;
@@ -296,7 +323,7 @@ enum Existing {
     MustNot,
 }
 
-fn open_database(path: &Path, existing: Existing) -> Result<Database, redb::Error> {
+fn open_database(path: &Path, existing: Existing, attach: &impl Attach) -> Result<Database, redb::Error> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -308,12 +335,7 @@ fn open_database(path: &Path, existing: Existing) -> Result<Database, redb::Erro
         // The database would begin a new one in it, and so forget silently what was there.
         return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
     }
-    let database = Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        // Costs one look at every page, and a file that was altered is refused instead of believed.
-        .set_check_integrity_on_open(true)
-        .create_with_backend(FileBackend::new(file)?)?;
-    Ok(database)
+    Ok(attach(file)?)
 }
 
 fn compact(database: &mut Database, path: &Path, used: usize) -> Result<(), redb::Error> {
@@ -365,22 +387,28 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
 
 /// Whether the file is at fault or the world.
 fn trouble(path: &Path, doing: &'static str, error: redb::Error) -> Trouble {
-    match error {
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-            Trouble::Refused(OpenError::InUse(path.to_owned()))
-        }
-        redb::Error::Io(error)
-            if !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
-        {
-            Trouble::Refused(failed(path, doing)(error))
-        }
-        redb::Error::Corrupted(_)
-        | redb::Error::Io(_)
-        | redb::Error::RepairAborted
-        | redb::Error::TableTypeMismatch { .. }
-        | redb::Error::TableIsMultimap(_)
-        | redb::Error::TypeDefinitionChanged { .. } => Trouble::Spoiled(error.to_string()),
-        error => Trouble::Refused(failed(path, doing)(error)),
+    let is_in_use = matches!(
+        error,
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch
+    );
+    let is_spoiled = if let redb::Error::Io(error) = &error {
+        matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+    } else {
+        matches!(
+            error,
+            redb::Error::Corrupted(_)
+                | redb::Error::RepairAborted
+                | redb::Error::TableTypeMismatch { .. }
+                | redb::Error::TableIsMultimap(_)
+                | redb::Error::TypeDefinitionChanged { .. }
+        )
+    };
+    if is_in_use {
+        Trouble::Refused(OpenError::InUse(path.to_owned()))
+    } else if is_spoiled {
+        Trouble::Spoiled(error.to_string())
+    } else {
+        Trouble::Refused(failed(path, doing)(error))
     }
 }
 

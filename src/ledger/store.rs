@@ -254,3 +254,13 @@ impl<L: Local> Ledger for L {
         self.store().writer.as_ref().is_none_or(Writer::is_available)
     }
 }
+
+#[cfg(test)]
+impl Store {
+    pub(super) const fn writer(&self) -> Option<&Writer> {
+        self.writer.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::ledger::testing::{key, marker, place, reservation, seconds};
-use crate::ledger::{FileLedger, Ledger};
+use crate::ledger::store::Store;
+use crate::ledger::testing::{DiskLedger, Faults, id, key, marker, place, reservation, seconds};
+use crate::ledger::{FileLedger, Ledger, NoPlace, Settlement, Standing};
 use crate::livy::Kind;
 
 fn open(directory: &Path) -> (FileLedger, Opening) {
@@ -11,14 +12,14 @@ fn open(directory: &Path) -> (FileLedger, Opening) {
 }
 
 fn put(path: &Path, table: TableDefinition<'_, &str, &str>, key: &str, value: &str) {
-    let database = open_database(path, Existing::Must).unwrap();
+    let database = open_database(path, Existing::Must, &on_disk).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction.open_table(table).unwrap().insert(key, value).unwrap();
     transaction.commit().unwrap();
 }
 
 fn put_record(path: &Path, record: &[u8]) {
-    let database = open_database(path, Existing::Must).unwrap();
+    let database = open_database(path, Existing::Must, &on_disk).unwrap();
     let change = Change {
         marker: marker(1),
         record: Some(record.to_owned()),
@@ -71,7 +72,7 @@ fn a_second_gateway_is_refused_and_the_file_stays() {
 fn a_database_that_another_program_holds_is_not_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
-    let _other = open_database(&directory.path().join(FILE), Existing::Must).unwrap();
+    let _other = open_database(&directory.path().join(FILE), Existing::Must, &on_disk).unwrap();
     let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
     assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
 }
@@ -125,19 +126,22 @@ async fn a_file_that_cannot_be_trusted_is_set_aside_and_never_overwritten() {
         ),
     ];
     drop(open(directory.path()));
+    let mut kept = Vec::new();
     for (number, (what, spoil)) in (1..).zip(&spoils) {
         spoil();
-        let spoiled = fs::read(&path).unwrap();
         let (ledger, opening) = open(directory.path());
         let aside = directory.path().join(format!("ledger.redb.corrupt-{number}"));
         assert_eq!(opening.set_aside.as_ref(), Some(&aside), "{what}");
         assert_eq!(opening.places, 0, "{what}");
-        // A check for integrity may have marked it, but it is that file.
-        assert_eq!(fs::read(&aside).unwrap().len(), spoiled.len(), "{what}");
+        kept.push((fs::read(&aside).unwrap(), aside));
         ledger.reserve(reservation(1, 1), seconds(1)).await.unwrap();
         drop(ledger);
         let (_, opening) = open(directory.path());
         assert_eq!((opening.set_aside, opening.places), (None, 1), "{what}");
+    }
+    assert_eq!(kept[0].0, [0x5a; 9000]);
+    for (bytes, aside) in kept {
+        assert_eq!(fs::read(&aside).unwrap(), bytes, "{}", aside.display());
     }
 }
 
@@ -175,6 +179,33 @@ fn a_file_that_may_not_be_opened_is_not_set_aside() {
     let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
     assert!(matches!(refused, OpenError::Failed { .. }), "{refused}");
     assert!(directory.path().join(FILE).is_dir());
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_refuses_creations_until_it_works_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let opened = open_with(directory.path(), seconds(0), faults.attach()).unwrap();
+    let retry = Duration::from_millis(5);
+    let store = Store::with_journal(opened.places, seconds(0), Box::new(opened.journal), retry).unwrap();
+    let ledger = DiskLedger(store);
+    ledger.reserve(reservation(1, 9), seconds(1)).await.unwrap();
+    faults.fail(true);
+    for number in [2, 3] {
+        let refused = ledger.reserve(reservation(number, 9), seconds(2)).await;
+        assert!(matches!(refused, Err(NoPlace::Unavailable(_))), "{refused:?}");
+        assert_eq!(ledger.get(&key(number)).await, None);
+    }
+    let owned = Settlement::Owned(id(1));
+    assert!(ledger.settle(&key(1), owned, None, seconds(3)).await);
+    assert!(ledger.by_id(Kind::Session, id(1)).await.is_some());
+    faults.fail(false);
+    ledger.reserve(reservation(4, 9), seconds(4)).await.unwrap();
+    drop(ledger);
+    let (ledger, opening) = open(directory.path());
+    assert_eq!((opening.set_aside, opening.places), (None, 2));
+    assert_eq!(ledger.get(&key(1)).await.unwrap().standing.id(), Some(id(1)));
+    assert_eq!(ledger.get(&key(4)).await.unwrap().standing, Standing::InDoubt);
 }
 
 #[tokio::test]
