@@ -50,7 +50,7 @@ impl CheckedBody {
         &self.object
     }
 
-    /// The name that the client gave the session or batch.
+    /// The name that the client gave the session or batch; none if it is one that no path can have.
     pub fn name(&self) -> Option<SessionName> {
         let name = self.object.string(NAME).ok()??;
         SessionName::new(&name)

@@ -321,6 +321,68 @@ fn explain_shows_the_body_that_livy_would_receive() {
 }
 
 #[test]
+fn explain_holds_a_body_to_the_operators_rules() {
+    let desk = Desk::new();
+    let rules = "\n[requests.conf]\nforce = { \"spark.yarn.queue\" = \"tenants.${primary_group}\" }\n";
+    desk.put("gateway.toml", &format!("{CONFIGURATION}{rules}"));
+    let explain = |body: &str, more: &[&str]| {
+        desk.put("body.json", body);
+        let arguments = ["--user", "alice", "--body", "body.json", "POST", "/livy/sessions"];
+        desk.explain(&[&arguments[..], more].concat())
+    };
+    let said = explain("{}", &[]);
+    assert!(said.out.contains("fills in what Livy gets"), "{}", said.out);
+    assert!(
+        said.out
+            .contains(r#"{"conf":{"spark.yarn.queue":"tenants.analysts"}"#),
+        "{}",
+        said.out
+    );
+    let said = explain(r#"{"queue": "prod"}"#, &[]);
+    assert_eq!(said.code, Some(1));
+    assert!(
+        said.out.contains("conf_refused") && said.out.contains("'tenants.analysts'"),
+        "{}",
+        said.out
+    );
+    let said = explain(r#"{"jars": ["file:///x.jar"]}"#, &[]);
+    assert!(said.out.contains("400 file_refused"), "{}", said.out);
+}
+
+#[test]
+fn hdinsights_published_first_examples_pass_in_its_place() {
+    let desk = Desk::new();
+    let file: String = include_str!("../config/hdinsight.toml")
+        .lines()
+        .map(|line| {
+            if line.starts_with("tls = ") {
+                "allow_plain_http = true"
+            } else {
+                line
+            }
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    desk.put("gateway.toml", &file);
+    for (target, body) in [
+        (
+            "/livy/batches",
+            r#"{"file":"wasb:///example/jars/SparkSimpleTest.jar","className":"com.microsoft.spark.test.SimpleFile"}"#,
+        ),
+        (
+            "/livy/sessions",
+            r#"{"kind":"spark","jars":["wasbs://data@store.blob.core.windows.net/a.jar","/example/b.jar"],"files":[],"driverMemory":"1G","driverCores":2,"executorMemory":"1G","executorCores":10,"numExecutors":10}"#,
+        ),
+    ] {
+        desk.put("body.json", body);
+        let said = desk.explain(&["--user", "alice", "--body", "body.json", "POST", target]);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{}", said.out);
+        let (unchanged, _) = body.rsplit_once('}').unwrap();
+        assert!(said.out.contains(unchanged), "{}", said.out);
+    }
+}
+
+#[test]
 fn explain_refuses_a_body_as_the_gateway_would() {
     let desk = Desk::new();
     for (body, code) in [

@@ -346,6 +346,25 @@ viewer = ["user:monitor"]
 max_body = "2 MiB"
 max_upload = "3 GiB"
 extra_fields = ["ttl"]
+file_schemes = ["file", "s3a"]
+max_ttl = "12h"
+
+[requests.conf]
+mode = "allow-listed"
+also_deny = ["spark.yarn.queue", "spark.sql.hive.*"]
+allow = ["spark.sql.*"]
+allow_unsafe = ["spark.jars.packages"]
+
+[requests.conf.default]
+"spark.executor.memory" = "2g"
+"spark.speculation" = true
+
+[requests.conf.force]
+"spark.yarn.queue" = "tenants.${primary_group}"
+
+[requests.conf.max]
+"spark.executor.instances" = 20
+"spark.executor.memory" = "16g"
 
 [log]
 format = "text"
@@ -362,6 +381,8 @@ fn each_insecure_setting_is_said() {
         "0.0.0.0:8080 in plain HTTP",
         "the admin listener on 0.0.0.0:9464",
         "runs as Livy's own user",
+        "creations may name files of Livy's own host",
+        "creations may set spark.jars.packages",
     ] {
         assert!(insecure.contains(words), "{words} is not in\n{insecure}");
     }

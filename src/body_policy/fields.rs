@@ -58,15 +58,16 @@ fn problem(field: &Field, object: &StrictObject<'_>) -> Option<String> {
 }
 
 // Livy takes any text that is not all digits, and puts it into paths, logs and pages. It refuses an empty one only
-// after it has started a driver that no list shows and nobody can delete.
+// after it has started a driver that no list shows and nobody can delete. A name with blanks is none that a path can
+// have, but livy-submit gives one.
 fn name_problem(name: &str) -> Option<String> {
-    if SessionName::new(name).is_some() {
-        return None;
-    }
-    Some(format!(
-        "must begin with a letter and go on with letters, digits, '.', '_' or '-', {} characters at most; or leave it out",
-        SessionName::MAX_BYTES
-    ))
+    let is_good = !name.ends_with(' ') && SessionName::new(&name.replace(' ', "_")).is_some();
+    (!is_good).then(|| {
+        format!(
+            "must begin with a letter and go on with letters, digits, blanks, '.', '_' or '-', {} characters at most; or leave it out",
+            SessionName::MAX_BYTES
+        )
+    })
 }
 
 fn heartbeat_problem(json: &str) -> Option<String> {

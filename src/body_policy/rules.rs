@@ -4,6 +4,7 @@
 //! How they are applied stands in `apply`.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,7 @@ pub const DEFAULT_SCHEMES: [&str; 7] = ["hdfs", "s3a", "abfs", "abfss", "wasb", 
 /// One key, or all that begin like it (`spark.hadoop.fs.azure.*`). Compared without case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPattern {
+    written: String,
     // In lower case; with its last dot if it is a prefix.
     text: String,
     is_prefix: bool,
@@ -92,14 +94,19 @@ impl KeyPattern {
             Some(stem) => (stem, true),
             None => (text, false),
         };
-        if !conf::is_spark_key(stem) && !(is_prefix && stem == "spark") {
+        let is_everything = is_prefix && stem == "spark";
+        if !is_everything && !conf::is_spark_key(stem) {
             return Err((format!("{text:?} is no key of Spark's"), PATTERN_EXAMPLE));
         }
-        let mut text = stem.to_ascii_lowercase();
+        let mut lower = stem.to_ascii_lowercase();
         if is_prefix {
-            text.push('.');
+            lower.push('.');
         }
-        Ok(Self { text, is_prefix })
+        Ok(Self {
+            written: text.to_owned(),
+            text: lower,
+            is_prefix,
+        })
     }
 
     /// A pattern of `allow`, which must not name what is never taken.
@@ -113,12 +120,7 @@ impl KeyPattern {
     /// for whom a session runs.
     pub fn opening(text: &str) -> Result<Self, (String, &'static str)> {
         let pattern = Self::admitting(text)?;
-        let opened = if pattern.is_prefix {
-            builtin::unsafe_rule_of_all(&pattern.text)
-        } else {
-            builtin::unsafe_rule(&pattern.text)
-        };
-        if opened.is_some() {
+        if pattern.is_refused_because().is_some() {
             return Ok(pattern);
         }
         let what = if pattern.is_prefix {
@@ -130,6 +132,16 @@ impl KeyPattern {
             what,
             "write the single key that is refused, or a prefix of such keys, such as \"spark.hadoop.fs.azure.*\"",
         ))
+    }
+
+    /// Why a built-in rule, which an operator can open, refuses all that is meant; none if it does not.
+    pub fn is_refused_because(&self) -> Option<&'static str> {
+        let rule = if self.is_prefix {
+            builtin::unsafe_rule_of_all(&self.text)
+        } else {
+            builtin::unsafe_rule(&self.text)
+        };
+        rule.map(|rule| rule.reason)
     }
 
     /// Whether a key in lower case is meant.
@@ -157,6 +169,12 @@ impl KeyPattern {
     }
 }
 
+impl fmt::Display for KeyPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
 /// A `conf` key that an operator may set or bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfKey {
@@ -168,6 +186,12 @@ pub struct ConfKey {
 impl ConfKey {
     /// A key of `default`, `force` or `max`.
     pub fn new(text: &str) -> Result<Self, (String, &'static str)> {
+        if let Some((_, twin)) = TWINS.iter().find(|(field, _)| *field == text) {
+            return Err((
+                format!("{text:?} is a field of creations; the setting is {twin:?}"),
+                "write the setting: it holds for the field too",
+            ));
+        }
         if !conf::is_spark_key(text) {
             return Err((format!("{text:?} is no key of Spark's"), KEY_EXAMPLE));
         }

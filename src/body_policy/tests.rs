@@ -249,7 +249,9 @@ fn livy_is_not_troubled_with_what_it_cannot_do_cleanly() {
 fn names_lives_and_lengths_have_bounds() {
     let long = "x".repeat(600);
     for body in [
-        r#"{"name":"a b"}"#.to_owned(),
+        r#"{"name":" a"}"#.to_owned(),
+        r#"{"name":"a "}"#.to_owned(),
+        r#"{"name":"a\u00a0b"}"#.to_owned(),
         r#"{"name":"../x"}"#.to_owned(),
         r#"{"name":"<script>"}"#.to_owned(),
         format!("{{\"name\":\"{}\"}}", "x".repeat(129)),
@@ -275,6 +277,7 @@ fn names_lives_and_lengths_have_bounds() {
         assert!(matches!(refusal(&body, BATCH), Denial::InvalidBody(_)));
     }
     for body in [
+        r#"{"name":"LivySubmit - script.py"}"#,
         r#"{"name":"talk-1","heartbeatTimeoutInSecond":0,"ttl":"10","idleTimeout":"1H"}"#,
         r#"{"heartbeatTimeoutInSecond":60,"conf":{"spark.app.name":"Umsätze (täglich) #1"}}"#,
     ] {
@@ -292,6 +295,9 @@ fn a_creation_tells_its_names_and_can_be_sent_under_another() {
         checked.render(Some("alice"), Some("mine-1")),
         br#"{"kind":"spark","name":"mine-1","conf":{"spark.app.name":"A b"},"proxyUser":"alice"}"#
     );
+    // No path can have it.
+    let titled = check(br#"{"name":"a b"}"#, SESSION, &[]).unwrap();
+    assert_eq!(titled.name(), None);
     let unnamed = check(b"{}", SESSION, &[]).unwrap();
     assert_eq!((unnamed.name(), unnamed.app_name()), (None, None));
     assert_eq!(unnamed.render(None, Some("x")), br#"{"name":"x"}"#);

@@ -18,18 +18,17 @@ use zeroize::Zeroizing;
 
 use super::files::{Files, Secrecy};
 use super::problem::Problems;
-use super::raw::{
-    RawAdmin, RawAuthenticate, RawConfig, RawListen, RawLivy, RawLog, RawRequests, RawTimeouts, RawTls,
-};
+use super::raw::{RawAdmin, RawAuthenticate, RawConfig, RawListen, RawLivy, RawLog, RawTimeouts, RawTls};
 use super::reader::{Written, Wrong};
 use super::tls::{self, Authorities, PairFile};
 use super::units;
 use crate::livy::target::BasePaths;
-use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Requests, Timeouts};
+use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Timeouts};
 use crate::rewrite::{Endpoint, UpstreamLogin};
 
 mod holding;
 mod logins;
+mod requests;
 
 /// What the parts share while they are compiled.
 #[derive(Debug)]
@@ -96,7 +95,7 @@ pub(super) fn compile(
     holding::warn_of_groups_that_nobody_has(quota, roles, authn.as_ref(), &context);
     let quotas = holding::quotas(quota, &context);
     let roles = holding::roles(roles);
-    let requests = request_limits(requests);
+    let requests = requests::requests(requests, &context);
     let (files, readable) = context.files.into_parts();
     let mut insecure = context.insecure.into_inner();
     insecure.extend(readable);
@@ -465,20 +464,6 @@ fn livy_timeouts(raw: &RawTimeouts, context: &Context<'_>) -> Timeouts {
         read: read.value,
         create: create.value,
         delete: delete.value,
-    }
-}
-
-fn request_limits(raw: &RawRequests) -> Requests {
-    let RawRequests {
-        max_body,
-        max_upload,
-        extra_fields,
-    } = raw;
-    Requests {
-        max_body: usize::try_from(max_body.value).unwrap_or(usize::MAX),
-        max_upload: max_upload.value,
-        extra_fields: extra_fields.iter().map(|field| field.value.clone()).collect(),
-        rules: crate::body_policy::BodyRules::default(),
     }
 }
 

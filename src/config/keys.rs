@@ -49,6 +49,7 @@ pub const TABLES: &[&Keys] = &[
     &QUOTA_FOR,
     &ROLES,
     &REQUESTS,
+    &REQUESTS_CONF,
     &LOG,
 ];
 
@@ -224,8 +225,28 @@ pub(super) const ROLES: Keys = Keys {
 };
 pub(super) const REQUESTS: Keys = Keys {
     table: "requests",
-    known: &["max_body", "max_upload", "extra_fields"],
-    later: &["file_schemes", "max_ttl", "conf"],
+    known: &[
+        "max_body",
+        "max_upload",
+        "extra_fields",
+        "file_schemes",
+        "max_ttl",
+        "conf",
+    ],
+    later: &[],
+};
+pub(super) const REQUESTS_CONF: Keys = Keys {
+    table: "requests.conf",
+    known: &[
+        "mode",
+        "also_deny",
+        "allow",
+        "allow_unsafe",
+        "default",
+        "force",
+        "max",
+    ],
+    later: &[],
 };
 pub(super) const LOG: Keys = Keys {
     table: "log",

@@ -20,13 +20,13 @@ use crate::policy::{Impersonation, LogFormat};
 use crate::rewrite::Impersonate;
 
 mod holding;
+mod requests;
 mod values;
 
 pub(super) use holding::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, StoreKind};
+pub(super) use requests::{RawConf, RawRequests};
 
-use values::{
-    choice, claim_path, field_name, issuer_name, not_empty, path, realm, size, socket_address, timeout,
-};
+use values::{choice, claim_path, issuer_name, not_empty, path, realm, socket_address, timeout};
 
 /// The whole file.
 #[derive(Debug)]
@@ -171,14 +171,6 @@ pub(super) struct RawLimits {
     pub(super) failed_per_account: Written<Rate>,
 }
 
-/// `[requests]`
-#[derive(Debug)]
-pub(super) struct RawRequests {
-    pub(super) max_body: Written<u64>,
-    pub(super) max_upload: Written<u64>,
-    pub(super) extra_fields: Vec<Written<String>>,
-}
-
 /// `[log]`
 #[derive(Debug)]
 pub(super) struct RawLog {
@@ -223,7 +215,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
         limits: limits(&section("limits", &keys::LIMITS)),
         quota: holding::quota(&section("quota", &keys::QUOTA), problems),
         roles: holding::roles(&section("roles", &keys::ROLES)),
-        requests: requests(&section("requests", &keys::REQUESTS)),
+        requests: requests::requests(&section("requests", &keys::REQUESTS), problems),
         log: RawLog {
             format: section("log", &keys::LOG).parsed_or("format", LogFormat::Json, |text| {
                 choice(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
@@ -521,16 +513,6 @@ fn limits(table: &Reader<'_>) -> RawLimits {
     }
 }
 
-fn requests(table: &Reader<'_>) -> RawRequests {
-    RawRequests {
-        max_body: size(table, "max_body", DEFAULT_MAX_BODY, LARGEST_BODY),
-        max_upload: size(table, "max_upload", DEFAULT_MAX_UPLOAD, LARGEST_UPLOAD),
-        extra_fields: table
-            .list("extra_fields", "[\"ttl\"]", field_name)
-            .unwrap_or_default(),
-    }
-}
-
 /// Never connected to: a problem was recorded.
 fn stand_in_url() -> HttpUrl {
     HttpUrl {
@@ -557,9 +539,3 @@ pub(super) const DEFAULT_REALM: &str = "livy";
 const DEFAULT_USER_CLAIM: &str = "sub";
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
 const LONGEST_LEEWAY: Duration = Duration::from_mins(1);
-/// In bytes, as the three after it.
-const DEFAULT_MAX_BODY: u64 = 1 << 20;
-/// A body is held in memory whole.
-const LARGEST_BODY: u64 = 64 << 20;
-const DEFAULT_MAX_UPLOAD: u64 = 100 << 20;
-const LARGEST_UPLOAD: u64 = 64 << 30;

@@ -35,6 +35,14 @@ impl<T> Written<T> {
     }
 }
 
+/// A value of a table whose keys are the user's own.
+#[derive(Debug, Clone)]
+pub(super) enum Scalar {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+}
+
 /// A value that is not what its key takes.
 #[derive(Debug)]
 pub(super) struct Wrong {
@@ -220,6 +228,37 @@ impl<'a> Reader<'a> {
                 name.clone().into_owned(),
                 Written::at(text.to_owned(), &item.span()),
             ))
+        };
+        table.iter().filter_map(read).collect()
+    }
+
+    /// A table whose keys are the user's own: strings, whole numbers, true and false.
+    pub(super) fn settings(&self, key: &str, example: &str) -> Vec<(Written<String>, Written<Scalar>)> {
+        let Some((value, span)) = self.value(key) else {
+            return Vec::new();
+        };
+        let Some(table) = value.as_table() else {
+            self.wrong_type(key, value, &span, &format!("a table such as {example}"));
+            return Vec::new();
+        };
+        let read = |(name, item): (&Spanned<std::borrow::Cow<'_, str>>, &'a Spanned<DeValue<'a>>)| {
+            let value = item.get_ref();
+            let number = value
+                .as_integer()
+                .and_then(|written| i64::from_str_radix(written.as_str(), written.radix()).ok());
+            let scalar = value
+                .as_str()
+                .map(|text| Scalar::Text(text.to_owned()))
+                .or(number.map(Scalar::Number))
+                .or(value.as_bool().map(Scalar::Flag));
+            let Some(scalar) = scalar else {
+                // `spark.a.b = 1` without quotes is a table in a table.
+                let instead = "its key in quotes, and text, a whole number, true or false";
+                self.wrong_type(key, value, &item.span(), instead);
+                return None;
+            };
+            let name = Written::at(name.get_ref().clone().into_owned(), &name.span());
+            Some((name, Written::at(scalar, &item.span())))
         };
         table.iter().filter_map(read).collect()
     }

@@ -7,11 +7,12 @@ use std::fmt::{Display, Write};
 use toml::Value;
 
 use super::raw::{
-    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen, RawLivy,
-    RawMap,
+    RawAuthenticate, RawBasic, RawConf, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen,
+    RawLivy, RawMap, RawRequests,
 };
-use super::reader::Written;
+use super::reader::{Scalar, Written};
 use super::units::{show_duration, show_size};
+use crate::body_policy::rules::ConfMode;
 use crate::policy::{Impersonation, LogFormat, Policy};
 use crate::rewrite::Impersonate;
 
@@ -105,14 +106,7 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     );
     holding::quota(&mut page, quota);
     holding::roles(&mut page, roles);
-    page.header("[requests]");
-    page.text("max_body", &requests.max_body, show_size(requests.max_body.value));
-    page.text(
-        "max_upload",
-        &requests.max_upload,
-        show_size(requests.max_upload.value),
-    );
-    page.list("extra_fields", &requests.extra_fields);
+    show_requests(&mut page, requests);
     page.header("[log]");
     page.text("format", &log.format, log_format(log.format.value));
     page.0
@@ -266,6 +260,58 @@ fn show_identity(page: &mut Page, raw: &RawIdentity) {
     }
 }
 
+fn show_requests(page: &mut Page, raw: &RawRequests) {
+    let RawRequests {
+        max_body,
+        max_upload,
+        extra_fields,
+        file_schemes,
+        max_ttl,
+        conf,
+    } = raw;
+    page.header("[requests]");
+    page.text("max_body", max_body, show_size(max_body.value));
+    page.text("max_upload", max_upload, show_size(max_upload.value));
+    page.list("extra_fields", extra_fields);
+    if file_schemes.is_empty() {
+        page.0.push_str("file_schemes = []\n");
+    } else {
+        page.list("file_schemes", file_schemes);
+    }
+    page.optional("max_ttl", max_ttl.as_ref(), |time| show_duration(*time));
+    let RawConf {
+        mode,
+        also_deny,
+        allow,
+        allow_unsafe,
+        default,
+        force,
+        max,
+    } = conf;
+    page.header("[requests.conf]");
+    page.text("mode", mode, conf_mode(mode.value));
+    page.list("also_deny", also_deny);
+    page.list("allow", allow);
+    page.list("allow_unsafe", allow_unsafe);
+    for (header, settings) in [
+        ("[requests.conf.default]", default),
+        ("[requests.conf.force]", force),
+        ("[requests.conf.max]", max),
+    ] {
+        if !settings.is_empty() {
+            page.header(header);
+        }
+        for (key, value) in settings {
+            let shown = match &value.value {
+                Scalar::Text(text) => quoted(text),
+                Scalar::Number(number) => number.to_string(),
+                Scalar::Flag(flag) => flag.to_string(),
+            };
+            page.line(&quoted(&key.value), value, shown);
+        }
+    }
+}
+
 /// What the configuration means, in about ten lines.
 pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
     let mut out = String::new();
@@ -337,6 +383,29 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
         show_size(policy.requests.max_upload)
     );
     out.push_str(&holding::summary(raw, policy));
+    let conf = &raw.requests.conf;
+    let rules = [&conf.default, &conf.force, &conf.max]
+        .map(Vec::len)
+        .iter()
+        .sum::<usize>();
+    let rules = rules + conf.also_deny.len() + conf.allow.len() + conf.allow_unsafe.len();
+    let schemes: Vec<_> = raw
+        .requests
+        .file_schemes
+        .iter()
+        .map(|scheme| scheme.value.as_str())
+        .collect();
+    let _ = writeln!(
+        out,
+        "creations  {} conf with {}; files from {}",
+        conf_mode(conf.mode.value),
+        counted(rules, "own rule"),
+        if schemes.is_empty() {
+            "the default file system".to_owned()
+        } else {
+            schemes.join(", ")
+        }
+    );
     for sentence in &policy.insecure {
         let _ = writeln!(out, "INSECURE   {sentence}");
     }
@@ -371,6 +440,13 @@ fn impersonation_word(impersonation: Impersonation) -> &'static str {
     match impersonation {
         Impersonation::Required => "required",
         Impersonation::Off => "off",
+    }
+}
+
+fn conf_mode(mode: ConfMode) -> &'static str {
+    match mode {
+        ConfMode::DenyListed => "deny-listed",
+        ConfMode::AllowListed => "allow-listed",
     }
 }
 

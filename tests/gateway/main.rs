@@ -18,6 +18,7 @@ mod identity;
 mod listener;
 mod operations;
 mod reload;
+mod rules;
 mod shutdown;
 mod tls;
 mod upstream_faults;

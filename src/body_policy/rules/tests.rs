@@ -127,7 +127,7 @@ fn a_built_in_refusal_names_key_value_rule_and_who_can_open_it() {
         "requests.conf.allow_unsafe",
     ];
     assert_refused(body, SESSION, &BodyRules::default(), "conf_refused", &words);
-    assert_eq!(outcome(body, SESSION, &many()).is_ok(), true);
+    assert!(outcome(body, SESSION, &many()).is_ok());
     let secret = r#"{"conf":{"spark.hadoop.fs.azure.account.key.x":"c2VjcmV0"}}"#;
     let denial = outcome(secret, SESSION, &BodyRules::default()).unwrap_err();
     assert!(!denial.answer().message.contains("c2VjcmV0"));

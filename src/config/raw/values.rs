@@ -151,6 +151,19 @@ pub(super) fn field_name(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// The scheme of a file's address (RFC 3986 §3.1), in lower case.
+pub(super) fn scheme(text: &str) -> Result<String, Wrong> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
+    let starts_well = text.starts_with(|first: char| first.is_ascii_alphabetic());
+    if !starts_well || !text.bytes().all(fits) {
+        return Err(Wrong::new(
+            format!("{text:?} is no scheme"),
+            "write the scheme alone, without \"://\", such as \"hdfs\"",
+        ));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 /// In bytes.
 const SMALLEST_SIZE: u64 = 1 << 10;

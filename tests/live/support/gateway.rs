@@ -258,5 +258,9 @@ livy_user = "${subject}"
 [[identity.map]]
 from = "jwt:tests"
 livy_user = "${subject}"
+
+# The default file system of these Livys is their own disk, and Livy's Java client names it.
+[requests]
+file_schemes = ["hdfs", "file"]
 "#;
 const BINARY: &str = env!("CARGO_BIN_EXE_livy-gateway");
