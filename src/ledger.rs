@@ -179,14 +179,14 @@ pub enum Settlement {
 /// Calls are atomic. `at` is the caller's monotonic time. What was reserved or settled is seen by every later call,
 /// and what [`reserve`](Self::reserve) has granted survives a crash, as [`Standing::InDoubt`].
 pub trait Ledger: std::fmt::Debug + Send + Sync {
-    /// Takes a place in all scopes, or in none. Returns when it is durable.
+    /// Takes a place in all scopes, or in none. Returns when it is durable; who drops the future before takes none.
     fn reserve(&self, reservation: Reservation, at: Duration) -> BoxFuture<'_, Result<(), NoPlace>>;
 
     /// Says what became of a place. The same again changes nothing; an unknown key is no error. With `unchanged_since`,
     /// only if the place did not change at or after that time: for what follows from a list that began then. What
     /// exists does not become doubtful, and what has finished or is gone comes back only with `unchanged_since`. Says
-    /// whether the place stands so now. What could not be written is in force all the same, is written as soon as that is
-    /// possible, and is in doubt after a crash until then.
+    /// whether the place stands so now. What could not be written is in force all the same, is written as soon as that
+    /// is possible, and is forgotten by a crash until then: the place is as it was before, in doubt if it was open.
     fn settle<'a>(
         &'a self,
         key: &'a PlaceKey,

@@ -64,7 +64,7 @@ impl FileLedger {
             Store::with_journal(opened.places, at, Box::new(opened.journal), RETRY).map_err(|error| {
                 OpenError::Failed {
                     path: directory.to_owned(),
-                    doing: "start the thread that writes it",
+                    doing: "start the writing thread",
                     reason: error.to_string(),
                 }
             })?;
