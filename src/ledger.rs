@@ -44,8 +44,8 @@ pub struct Place {
     pub owner: Option<LivyUser>,
     /// Who asked for it: a subject with its source, such as `basic:zeppelin`. Unknown for most of what was adopted.
     pub created_by: Option<Box<str>>,
-    /// The name that the client gave it; unique among the owner's of one kind.
-    pub name: Option<SessionName>,
+    /// The name that the client gave it, as it wrote it; unique among the owner's of one kind.
+    pub name: Option<Box<str>>,
     /// What it is charged with while it counts.
     pub charge: Resources,
     /// To whom it is charged.
@@ -125,8 +125,8 @@ pub struct Reservation {
     pub owner: LivyUser,
     /// Who asks: a subject with its source.
     pub created_by: Box<str>,
-    /// The name that the client gave it.
-    pub name: Option<SessionName>,
+    /// The name that the client gave it, as it wrote it.
+    pub name: Option<Box<str>>,
     /// What it will be charged with.
     pub charge: Resources,
     /// Every scope that it is charged to, with what may be held there.

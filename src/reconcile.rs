@@ -23,7 +23,7 @@ use crate::ledger::{Ledger, Place, PlaceKey, Settlement, Standing};
 use crate::lists::{Lists, Snapshot, key_of};
 use crate::livy::list::{Listing, Row};
 use crate::livy::marker::Instance;
-use crate::livy::{Kind, SessionId, SessionName};
+use crate::livy::{Kind, SessionId};
 use crate::policy::{Ghosts, Impersonation, LivePolicy, Policy};
 use crate::quota::{Groups, Scope};
 use crate::rewrite::{self, OwnCall};
@@ -180,7 +180,7 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) 
 }
 
 fn is_same(row: &Row, place: &Place, known: &Known<'_>) -> bool {
-    let name = row.name.as_deref().and_then(SessionName::new);
+    let name = row.name.clone();
     owner_of(row, known.policy) == place.owner && name == place.name && place.standing != Standing::Gone
 }
 
@@ -216,7 +216,7 @@ fn adopted(row: &Row, key: PlaceKey, known: &Known<'_>) -> Place {
             let creator = known.policy.identities.services().find(|service| marker.is_by(service));
             (None, creator.map(Box::from))
         }
-        PlaceKey::Found(..) => (row.name.as_deref().and_then(SessionName::new), None),
+        PlaceKey::Found(..) => (row.name.clone(), None),
     };
     Place {
         scopes: scopes_of(owner.as_ref(), known.policy),

@@ -22,6 +22,7 @@ use crate::denial::{Denial, Leftover};
 use crate::identity::LivyUser;
 use crate::ledger::{Idempotency, NoPlace, Place, PlaceKey, Reservation, Settlement, Standing};
 use crate::livy::Kind;
+use crate::livy::body::NAME;
 use crate::livy::list::{self, Row};
 use crate::livy::marker::{Marker, default_stem};
 use crate::policy::{Ghosts, Impersonation, Policy};
@@ -79,9 +80,8 @@ impl Gateway {
             .map_err(|_| Denial::GroupsUnknown {
                 user: owner.to_string(),
             })?;
-        let name = body.name();
-        let stem = name.as_ref().map(|name| name.as_str().to_owned());
-        let stem = stem.or_else(|| body.app_name());
+        let name: Option<Box<str>> = body.object().string(NAME)?.map(|name| name.as_ref().into());
+        let stem = name.as_deref().map(str::to_owned).or_else(|| body.app_name());
         let marker = Marker::new(
             stem.as_deref().unwrap_or(default_stem(kind)),
             self.0.shared.instance,
@@ -170,7 +170,7 @@ impl Gateway {
         match refusal {
             NoPlace::Exceeded { scope, exceeded } => self.over_quota(&scope, &exceeded, reservation).await,
             NoPlace::NameTaken { id } => Denial::NameTaken {
-                name: reservation.name.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default(),
+                name: reservation.name.as_deref().unwrap_or_default().to_owned(),
                 id: id.map(crate::livy::SessionId::get),
             },
             NoPlace::Before(_) => Denial::CreationUnderWay,
@@ -446,7 +446,8 @@ fn as_place(reservation: &Reservation, row: &Row, at: Duration) -> Place {
 
 /// Livy's words of refusal say the marker where the client wrote its own name, or none.
 fn own_words(response: Response<AnswerBody>, reservation: &Reservation) -> Response<AnswerBody> {
-    let own = reservation.name.as_ref().map_or("", |name| name.as_str());
+    let own = serde_json::Value::from(reservation.name.as_deref().unwrap_or_default()).to_string();
+    let own = own.trim_matches('"');
     response.map(|body| match &body {
         AnswerBody::Whole(Some(bytes)) => match std::str::from_utf8(bytes) {
             Ok(text) => AnswerBody::whole(Bytes::from(text.replace(reservation.marker.as_str(), own))),

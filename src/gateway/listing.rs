@@ -76,8 +76,7 @@ impl Gateway {
 pub(super) fn own_row(place: &Place, text: &str) -> String {
     match &place.key {
         PlaceKey::Marker(marker) => {
-            let own = place.name.as_ref().map(|name| name.as_str());
-            list::with_own_name(text, marker.as_str(), own)
+            list::with_own_name(text, marker.as_str(), place.name.as_deref())
         }
         PlaceKey::Found(..) => text.to_owned(),
     }

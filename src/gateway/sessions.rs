@@ -85,7 +85,7 @@ impl Gateway {
                 Some(own) => Some(own),
                 None => {
                     let created = ledger.created_by(&principal.subject().to_string(), kind).await;
-                    created.into_iter().find(|place| place.name.as_ref() == Some(name))
+                    created.into_iter().find(|place| place.name.as_deref() == Some(name.as_str()))
                 }
             },
         })
@@ -134,7 +134,7 @@ pub(super) async fn as_the_client_knows_it(
         AnswerBody::Whole(None) | AnswerBody::Passing(_) => "",
     };
     let own = if head.status.is_success() {
-        list::with_own_name(text, marker, place.name.as_ref().map(|name| name.as_str()))
+        list::with_own_name(text, marker, place.name.as_deref())
     } else if head.status == StatusCode::NOT_FOUND && text.contains(marker) {
         return Err(access::no_such(session));
     } else {

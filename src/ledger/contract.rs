@@ -214,7 +214,7 @@ async fn ten_thousand_racing_reservations_take_exactly_the_limit(ledger: Shared)
 
 async fn a_name_is_unique_among_the_owners_places_of_a_kind(ledger: Shared) {
     let named = |number| Reservation {
-        name: SessionName::new("etl"),
+        name: Some("etl".into()),
         ..reservation(number, 9)
     };
     let name = SessionName::new("etl").unwrap();
@@ -243,7 +243,7 @@ async fn a_name_is_unique_among_the_owners_places_of_a_kind(ledger: Shared) {
 
 async fn a_name_is_free_again_when_its_place_is_gone(ledger: Shared) {
     let named = |number| Reservation {
-        name: SessionName::new("etl"),
+        name: Some("etl".into()),
         ..reservation(number, 9)
     };
     let name = SessionName::new("etl").unwrap();
@@ -504,7 +504,7 @@ mod restart {
         for open in stores() {
             let ledger = open(0);
             let named = Reservation {
-                name: SessionName::new("etl"),
+                name: Some("etl".into()),
                 idempotency: Some(Idempotency {
                     key: [1; 32],
                     body: [2; 32],
@@ -545,7 +545,7 @@ mod restart {
             let again = ledger
                 .reserve(
                     Reservation {
-                        name: SessionName::new("etl"),
+                        name: Some("etl".into()),
                         ..reservation(9, 9)
                     },
                     seconds(101),

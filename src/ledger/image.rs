@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::identity::LivyUser;
 use crate::ledger::{NoPlace, Place, PlaceKey, Reservation, Settlement, Standing, Unavailable};
 use crate::livy::marker::Marker;
-use crate::livy::{Kind, SessionId, SessionName};
+use crate::livy::{Kind, SessionId};
 use crate::quota::{Resources, Scope, Use};
 
 /// All places of one ledger.
@@ -27,7 +27,7 @@ pub(super) struct Image {
     by_id: HashMap<(Kind, SessionId), Slot>,
     // Those that are gone are in none of these. The oldest comes first where one was expected: a list may bring a place
     // back whose name was given away meanwhile.
-    by_name: HashMap<(LivyUser, Kind, SessionName), BTreeSet<Slot>>,
+    by_name: HashMap<(LivyUser, Kind, Box<str>), BTreeSet<Slot>>,
     by_owner: HashMap<LivyUser, BTreeSet<Slot>>,
     by_creator: HashMap<Box<str>, BTreeSet<Slot>>,
     by_idempotency: HashMap<[u8; 32], BTreeSet<Slot>>,
@@ -188,8 +188,8 @@ impl Image {
     }
 
     /// The owner's place of this name.
-    pub(super) fn by_name(&self, owner: &LivyUser, kind: Kind, name: &SessionName) -> Option<&Place> {
-        self.first(self.by_name.get(&(owner.clone(), kind, name.clone())))
+    pub(super) fn by_name(&self, owner: &LivyUser, kind: Kind, name: &str) -> Option<&Place> {
+        self.first(self.by_name.get(&(owner.clone(), kind, name.into())))
     }
 
     /// One place.

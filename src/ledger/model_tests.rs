@@ -372,7 +372,7 @@ impl World {
         Reservation {
             kind,
             owner: user(owner),
-            name: name.and_then(|name| SessionName::new(["etl", "report"][name])),
+            name: name.map(|name| ["etl", "report"][name].into()),
             charge: Resources { cores, memory: 1 },
             allowances: vec![
                 allowance(Scope::User(user(owner)), USER),

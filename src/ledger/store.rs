@@ -218,7 +218,7 @@ impl<L: Local> Ledger for L {
     ) -> BoxFuture<'a, Option<Place>> {
         let found = self
             .store()
-            .read(|image| image.by_name(owner, kind, name).cloned());
+            .read(|image| image.by_name(owner, kind, name.as_str()).cloned());
         Box::pin(ready(found))
     }
 
