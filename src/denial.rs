@@ -510,9 +510,7 @@ impl Denial {
             Self::ResourceLimit {
                 asks: "This asks for 102 cores; alice may hold 64.".into(),
             },
-            Self::GroupsUnknown {
-                user: "alice".into(),
-            },
+            Self::GroupsUnknown { user: "alice".into() },
             Self::NameTaken {
                 name: "etl".into(),
                 id: Some(5),

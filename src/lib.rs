@@ -15,8 +15,8 @@ pub mod body_policy;
 pub mod identity;
 pub mod limits;
 pub mod quota;
-pub mod roles;
 pub mod rewrite;
+pub mod roles;
 
 // 3. Configuration.
 pub mod config;

@@ -113,7 +113,11 @@ impl Lists {
         let slot = self.slot(kind);
         let mut attempts = slot.attempt.subscribe();
         loop {
-            if let Some(snapshot) = slot.snapshot.load_full().filter(|snapshot| snapshot.began >= since) {
+            if let Some(snapshot) = slot
+                .snapshot
+                .load_full()
+                .filter(|snapshot| snapshot.began >= since)
+            {
                 return Ok(snapshot);
             }
             let attempt = attempts.borrow_and_update().clone();
@@ -156,10 +160,7 @@ impl Lists {
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|_, (at, _)| *at >= began);
         slot.snapshot.store(Some(Arc::new(snapshot)));
-        slot.attempt.send_replace(Attempt {
-            began,
-            failure: None,
-        });
+        slot.attempt.send_replace(Attempt { began, failure: None });
     }
 
     /// Tells those who wait that there is no list.

@@ -185,12 +185,21 @@ impl Exceeded {
 
     /// Short: `alice holds 3 of 3 sessions`.
     pub fn reason(&self, scope: &Scope) -> String {
-        format!("{scope} holds {} of {}", self.amount(self.held), self.limit_in_words())
+        format!(
+            "{scope} holds {} of {}",
+            self.amount(self.held),
+            self.limit_in_words()
+        )
     }
 
     /// As a sentence, with what the caller holds by number.
     pub fn holds(&self, scope: &Scope, ids: &[u32]) -> String {
-        let list = ids.iter().take(IDS_SHOWN).map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let list = ids
+            .iter()
+            .take(IDS_SHOWN)
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
         let more = if ids.len() > IDS_SHOWN { ", …" } else { "" };
         let held = match ids {
             [] => String::new(),

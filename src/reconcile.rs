@@ -61,7 +61,10 @@ impl Untold {
     }
 
     fn contains(&self, key: &PlaceKey) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(key)
     }
 
     fn remove(&self, key: &PlaceKey) {
@@ -213,7 +216,11 @@ fn adopted(row: &Row, key: PlaceKey, known: &Known<'_>) -> Place {
     let owner = owner_of(row, known.policy);
     let (name, created_by) = match &key {
         PlaceKey::Marker(marker) => {
-            let creator = known.policy.identities.services().find(|service| marker.is_by(service));
+            let creator = known
+                .policy
+                .identities
+                .services()
+                .find(|service| marker.is_by(service));
             (None, creator.map(Box::from))
         }
         PlaceKey::Found(..) => (row.name.clone(), None),
@@ -271,7 +278,10 @@ impl Reconciler {
     async fn fetch(&self, kind: Kind) -> Result<Listing, Denial> {
         let policy = self.policy.current();
         let outbound = rewrite::own_call(&policy.livy.endpoint, &OwnCall::List(kind))?;
-        let sent = self.upstream.send(&policy.livy, outbound, None, Reuse::Never).await;
+        let sent = self
+            .upstream
+            .send(&policy.livy, outbound, None, Reuse::Never)
+            .await;
         let reply = sent.map_err(|failure| failure.denial(true, "Ask again"))?;
         match reply.status() {
             StatusCode::OK => {}
@@ -307,7 +317,10 @@ impl Reconciler {
         before: Option<Duration>,
     ) -> HashMap<PlaceKey, Duration> {
         let places = self.ledger.all(kind).await;
-        let places: HashMap<_, _> = places.into_iter().map(|place| (place.key.clone(), place)).collect();
+        let places: HashMap<_, _> = places
+            .into_iter()
+            .map(|place| (place.key.clone(), place))
+            .collect();
         let policy = self.policy.current();
         let known = Known {
             kind,
@@ -372,7 +385,8 @@ impl Reconciler {
             },
             Change::Disobeyed(key, id) => {
                 self.impersonation.caught(self.moments.next());
-                self.delete(kind, &key, id, "it runs as the wrong user", policy).await;
+                self.delete(kind, &key, id, "it runs as the wrong user", policy)
+                    .await;
             }
         }
     }
@@ -400,7 +414,10 @@ impl Reconciler {
         let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &call) else {
             return;
         };
-        let sent = self.upstream.send(&policy.livy, outbound, None, Reuse::Never).await;
+        let sent = self
+            .upstream
+            .send(&policy.livy, outbound, None, Reuse::Never)
+            .await;
         match sent {
             Ok(reply) if reply.status().is_success() || reply.status() == StatusCode::NOT_FOUND => {
                 info!(%kind, %marker, %id, why, "a session was deleted");
@@ -409,7 +426,9 @@ impl Reconciler {
                     .await;
                 self.untold.remove(key);
             }
-            Ok(reply) => error!(%kind, %marker, %id, why, status = reply.status().as_u16(), "a session could not be deleted"),
+            Ok(reply) => {
+                error!(%kind, %marker, %id, why, status = reply.status().as_u16(), "a session could not be deleted")
+            }
             Err(failure) => error!(%kind, %marker, %id, why, ?failure, "a session could not be deleted"),
         }
     }

@@ -13,9 +13,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::access::Grant;
 use crate::denial::Denial;
 use crate::identity::LivyUser;
+use crate::livy::marker::Marker;
 use crate::livy::operation::{Action, Method, Operation, TimeoutClass};
 use crate::livy::query::Page;
-use crate::livy::marker::Marker;
 use crate::livy::session_ref::{Kind, SessionRef};
 
 /// How Livy is told for whom it acts.

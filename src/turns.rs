@@ -158,7 +158,13 @@ mod tests {
         drop(running);
         let turn = waiting.now_or_never().expect("it is bob's turn").unwrap();
         drop(turn);
-        assert!(turns.take(&alice, 1).now_or_never().expect("nobody is left").is_ok());
+        assert!(
+            turns
+                .take(&alice, 1)
+                .now_or_never()
+                .expect("nobody is left")
+                .is_ok()
+        );
     }
 
     #[tokio::test]

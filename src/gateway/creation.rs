@@ -125,7 +125,13 @@ impl Gateway {
             }
             Err(refusal) => return Done::without_livy(Err(self.refusal(refusal, &reservation).await)),
         }
-        let turn = match self.0.shared.turns.take(&owner, policy.livy.creations_at_once).await {
+        let turn = match self
+            .0
+            .shared
+            .turns
+            .take(&owner, policy.livy.creations_at_once)
+            .await
+        {
             Ok(turn) => turn,
             Err(denial) => {
                 self.settle(&key, Settlement::Gone).await;
@@ -155,7 +161,10 @@ impl Gateway {
                 )));
             }
         }
-        let first = shared.ledger.reserve(reservation.clone(), shared.moments.next()).await;
+        let first = shared
+            .ledger
+            .reserve(reservation.clone(), shared.moments.next())
+            .await;
         if !matches!(first, Err(NoPlace::Exceeded { .. } | NoPlace::NameTaken { .. })) {
             return first;
         }
@@ -192,7 +201,11 @@ impl Gateway {
         for kind in exceeded.dimension.kinds() {
             let places = self.0.shared.ledger.owned_by(&reservation.owner, *kind).await;
             let counting = places.iter().filter(|place| place.standing.counts());
-            ids.extend(counting.filter_map(|place| place.standing.id()).map(|id| id.get()));
+            ids.extend(
+                counting
+                    .filter_map(|place| place.standing.id())
+                    .map(|id| id.get()),
+            );
         }
         ids.sort_unstable();
         Denial::QuotaExceeded {
@@ -253,7 +266,9 @@ impl Gateway {
             shared.impersonation.obeyed();
         }
         self.settle(&key, Settlement::Owned(row.id)).await;
-        shared.lists.overlay(reservation.kind, key, shared.moments.next(), object);
+        shared
+            .lists
+            .overlay(reservation.kind, key, shared.moments.next(), object);
         info!(
             request_id = origin.request_id.to_str().unwrap_or_default(),
             user = %reservation.owner,
@@ -279,9 +294,12 @@ impl Gateway {
             let Ok(snapshot) = shared.lists.since(reservation.kind, shared.moments.next()).await else {
                 break;
             };
-            let found = snapshot.row(&key).map(|(row, text)| (row.clone(), text.to_owned()));
+            let found = snapshot
+                .row(&key)
+                .map(|(row, text)| (row.clone(), text.to_owned()));
             if let Some((row, text)) = found {
-                self.created(policy, origin, reservation, &row, Bytes::from(text.clone())).await?;
+                self.created(policy, origin, reservation, &row, Bytes::from(text.clone()))
+                    .await?;
                 return Ok(self.found(origin, reservation, &row, &text));
             }
         }
@@ -319,7 +337,10 @@ impl Gateway {
             Standing::Owned { .. } => {
                 let shared = &self.0.shared;
                 let recent = shared.lists.recent(place.kind, &place.key);
-                let text = match recent.as_ref().and_then(|object| std::str::from_utf8(object).ok()) {
+                let text = match recent
+                    .as_ref()
+                    .and_then(|object| std::str::from_utf8(object).ok())
+                {
                     Some(text) => text.to_owned(),
                     None => {
                         let snapshot = shared.lists.since(place.kind, shared.moments.next()).await?;
@@ -334,12 +355,19 @@ impl Gateway {
     }
 
     /// The 201 of a session that was found in Livy's list.
-    fn found(&self, origin: &Origin, reservation: &Reservation, row: &Row, text: &str) -> Response<AnswerBody> {
+    fn found(
+        &self,
+        origin: &Origin,
+        reservation: &Reservation,
+        row: &Row,
+        text: &str,
+    ) -> Response<AnswerBody> {
         let mut response = Response::new(AnswerBody::whole(Bytes::from(text.to_owned())));
         *response.status_mut() = StatusCode::CREATED;
-        response
-            .headers_mut()
-            .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json;charset=utf-8"));
+        response.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json;charset=utf-8"),
+        );
         let path = format!("{}/{}/{}", origin.base, reservation.kind.collection(), row.id);
         if let Ok(location) = HeaderValue::from_str(&path) {
             response.headers_mut().insert(LOCATION, location);
@@ -367,7 +395,10 @@ impl Gateway {
 
     pub(super) async fn settle(&self, key: &PlaceKey, settlement: Settlement) {
         let shared = &self.0.shared;
-        shared.ledger.settle(key, settlement, None, shared.moments.next()).await;
+        shared
+            .ledger
+            .settle(key, settlement, None, shared.moments.next())
+            .await;
     }
 
     /// A batch that Livy refuses stays in its list, without resources but with its name, until somebody deletes it.
@@ -386,7 +417,12 @@ impl Gateway {
         let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &call) else {
             return Leftover::Remains;
         };
-        match self.0.upstream.send(&policy.livy, outbound, None, Reuse::Never).await {
+        match self
+            .0
+            .upstream
+            .send(&policy.livy, outbound, None, Reuse::Never)
+            .await
+        {
             Ok(reply) if reply.status().is_success() => {
                 info!(%kind, %marker, "what Livy made and nobody shall use was deleted");
                 Leftover::Deleted
@@ -461,8 +497,12 @@ fn own_words(response: Response<AnswerBody>, reservation: &Reservation) -> Respo
 pub(super) fn in_doubt(kind: Kind) -> Denial {
     Denial::OutcomeUnknown {
         look: match kind {
-            Kind::Session => "It counts against your quota until that is known, and is deleted if it appears after all. List your sessions",
-            Kind::Batch => "It counts against your quota until that is known, and is deleted if it appears after all. List your batches",
+            Kind::Session => {
+                "It counts against your quota until that is known, and is deleted if it appears after all. List your sessions"
+            }
+            Kind::Batch => {
+                "It counts against your quota until that is known, and is deleted if it appears after all. List your batches"
+            }
         },
     }
 }
@@ -489,7 +529,10 @@ fn idempotency(
 }
 
 fn sha256(bytes: &[u8]) -> Result<[u8; 32], Denial> {
-    digest(&SHA256, bytes).as_ref().try_into().map_err(|_| Denial::Internal)
+    digest(&SHA256, bytes)
+        .as_ref()
+        .try_into()
+        .map_err(|_| Denial::Internal)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Denial> {

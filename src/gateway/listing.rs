@@ -75,9 +75,7 @@ impl Gateway {
 /// A row with the name that its owner gave it.
 pub(super) fn own_row(place: &Place, text: &str) -> String {
     match &place.key {
-        PlaceKey::Marker(marker) => {
-            list::with_own_name(text, marker.as_str(), place.name.as_deref())
-        }
+        PlaceKey::Marker(marker) => list::with_own_name(text, marker.as_str(), place.name.as_deref()),
         PlaceKey::Found(..) => text.to_owned(),
     }
 }

@@ -86,7 +86,13 @@ impl Gateway {
         let (grant, cargo) = self.receive(policy, peer, &head, body, &call, grant).await?;
         report.acts_as(grant.livy_user());
         if let Operation::List(kind) = &call.operation {
-            let list = self.list(policy, peer.address.ip(), &grant, *kind, (call.method, &call.page));
+            let list = self.list(
+                policy,
+                peer.address.ip(),
+                &grant,
+                *kind,
+                (call.method, &call.page),
+            );
             return Box::pin(list).await;
         }
         let errand = Errand {
@@ -372,7 +378,16 @@ impl Errand {
 
     fn reads_a_renamed_session(&self, named: Option<&(Place, Operation)>) -> bool {
         self.method == Method::Head
-            && matches!(named, Some((Place { key: PlaceKey::Marker(_), .. }, Operation::On(_, Action::Read))))
+            && matches!(
+                named,
+                Some((
+                    Place {
+                        key: PlaceKey::Marker(_),
+                        ..
+                    },
+                    Operation::On(_, Action::Read)
+                ))
+            )
     }
 
     fn compose(&self, policy: &Policy, payload: Payload) -> Result<Outbound, Denial> {

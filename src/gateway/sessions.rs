@@ -45,15 +45,8 @@ impl Gateway {
             identities: &policy.identities,
             roles: &policy.roles,
         };
-        let grant = access::authorize_session(
-            principal,
-            acting,
-            (session, action),
-            owned,
-            at_livy,
-            rules,
-            peer,
-        )?;
+        let grant =
+            access::authorize_session(principal, acting, (session, action), owned, at_livy, rules, peer)?;
         let place = match &place.key {
             PlaceKey::Marker(_) => place,
             PlaceKey::Found(..) => self.found_still(place, session).await?,
@@ -85,7 +78,9 @@ impl Gateway {
                 Some(own) => Some(own),
                 None => {
                     let created = ledger.created_by(&principal.subject().to_string(), kind).await;
-                    created.into_iter().find(|place| place.name.as_deref() == Some(name.as_str()))
+                    created
+                        .into_iter()
+                        .find(|place| place.name.as_deref() == Some(name.as_str()))
                 }
             },
         })
@@ -157,7 +152,10 @@ pub(super) fn with_location(
     marker: &str,
     place: &Place,
 ) -> Response<AnswerBody> {
-    let told = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let told = response
+        .headers()
+        .get(LOCATION)
+        .and_then(|value| value.to_str().ok());
     if let (Some(told), Some(id)) = (told, place.standing.id())
         && told.contains(marker)
         && let Ok(own) = HeaderValue::from_str(&told.replace(marker, &id.to_string()))

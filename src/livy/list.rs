@@ -136,7 +136,10 @@ pub fn with_own_name(object: &str, marker: &str, own: Option<&str>) -> String {
         return object.to_owned();
     }
     let place = place(object.as_bytes(), value.get());
-    let own = own.map_or_else(|| "null".to_owned(), |own| serde_json::Value::from(own).to_string());
+    let own = own.map_or_else(
+        || "null".to_owned(),
+        |own| serde_json::Value::from(own).to_string(),
+    );
     let mut text = object.to_owned();
     if object.get(place.clone()).is_some() {
         text.replace_range(place, &own);
@@ -186,11 +189,16 @@ mod tests {
     fn rows_stay_the_text_that_livy_wrote() {
         let text = r#"{"from":0,"total":2,"sessions":[{"id":3,"name":"caf\u00e9","proxyUser":"alice","state":"idle","x":1.10},{"id":7,"name":null,"proxyUser":null,"state":"dead"}]}"#;
         let listing = listing(text).unwrap();
-        let [first, second] = listing.rows() else { panic!("two rows") };
+        let [first, second] = listing.rows() else {
+            panic!("two rows")
+        };
         assert_eq!((first.id.get(), first.name.as_deref()), (3, Some("café")));
         assert_eq!(first.proxy_user.as_deref(), Some("alice"));
         assert!(!first.is_finished() && second.is_finished());
-        assert_eq!(listing.text(second), r#"{"id":7,"name":null,"proxyUser":null,"state":"dead"}"#);
+        assert_eq!(
+            listing.text(second),
+            r#"{"id":7,"name":null,"proxyUser":null,"state":"dead"}"#
+        );
         assert!(listing.text(first).ends_with(r#""x":1.10}"#));
     }
 
@@ -218,7 +226,14 @@ mod tests {
     fn pages_are_cut_as_livy_cuts_them() {
         let rows: Vec<String> = (0..120).map(|n| n.to_string()).collect();
         let page = |from: Option<i32>, size: Option<i32>| {
-            let text = render(&Page { from, size, order: None }, &rows);
+            let text = render(
+                &Page {
+                    from,
+                    size,
+                    order: None,
+                },
+                &rows,
+            );
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(value["total"], 120);
             let shown: Vec<u64> = value["sessions"]
@@ -227,7 +242,11 @@ mod tests {
                 .iter()
                 .map(|row| row.as_u64().unwrap())
                 .collect();
-            (value["from"].as_i64().unwrap(), shown.first().copied(), shown.len())
+            (
+                value["from"].as_i64().unwrap(),
+                shown.first().copied(),
+                shown.len(),
+            )
         };
         assert_eq!(page(None, None), (0, Some(0), 100));
         assert_eq!(page(Some(100), None), (100, Some(100), 20));
@@ -239,7 +258,11 @@ mod tests {
         assert_eq!(page(Some(500), None), (500, None, 0));
         assert_eq!(page(None, Some(i32::MAX)), (0, Some(0), 120));
         assert_eq!(page(Some(1), Some(i32::MAX)), (1, None, 0), "the sum is no int");
-        assert_eq!(page(Some(i32::MIN), Some(-1)), (i64::from(i32::MIN), Some(0), 120), "as an int it wraps round");
+        assert_eq!(
+            page(Some(i32::MIN), Some(-1)),
+            (i64::from(i32::MIN), Some(0), 120),
+            "as an int it wraps round"
+        );
     }
 
     #[test]
@@ -250,7 +273,12 @@ mod tests {
             r#"{"id":1,"name": "etl" ,"log":["m-gw1"],"conf":{"name":"m-gw1"}}"#
         );
         assert!(with_own_name(object, "m-gw1", None).contains(r#""name": null ,"#));
-        for other in [r#"{"id":1,"name":"else"}"#, r#"{"id":1,"name":null}"#, r#"{"id":1}"#, "[]"] {
+        for other in [
+            r#"{"id":1,"name":"else"}"#,
+            r#"{"id":1,"name":null}"#,
+            r#"{"id":1}"#,
+            "[]",
+        ] {
             assert_eq!(with_own_name(other, "m-gw1", Some("etl")), other);
         }
     }

@@ -12,11 +12,13 @@
 mod rig;
 
 mod admin;
+mod admission;
 mod bodies;
 mod corpus;
 mod identity;
 mod listener;
 mod operations;
+mod ownership;
 mod reload;
 mod rules;
 mod shutdown;
