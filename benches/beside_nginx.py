@@ -130,6 +130,8 @@ address = "127.0.0.1:{port}"
 address = "127.0.0.1:{admin}"
 [livy]
 url = "http://127.0.0.1:{upstream}"
+[state]
+store = "memory"
 [basic]
 users_file = "users.htpasswd"
 [[jwt]]

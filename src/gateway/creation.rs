@@ -118,7 +118,11 @@ impl Gateway {
         };
         let owner = reservation.owner.clone();
         let key = PlaceKey::Marker(reservation.marker.clone());
-        match self.take_place(kind, reservation.clone()).await {
+        let taken = match self.take_place(kind, reservation.clone()).await {
+            Ok(taken) => taken,
+            Err(denial) => return Done::without_livy(Err(denial)),
+        };
+        match taken {
             Ok(()) => {}
             Err(NoPlace::Before(place)) => {
                 return Done::without_livy(self.again(policy, &origin, &place, &reservation).await);
@@ -151,28 +155,24 @@ impl Gateway {
         done
     }
 
-    async fn take_place(&self, kind: Kind, reservation: Reservation) -> Result<(), NoPlace> {
+    async fn take_place(&self, kind: Kind, reservation: Reservation) -> Result<Result<(), NoPlace>, Denial> {
         let shared = &self.0.shared;
         // What Livy holds already counts, so nothing is created before that is known.
         for kind in Kind::ALL {
-            if shared.lists.last(kind).is_none() && shared.lists.since(kind, Duration::ZERO).await.is_err() {
-                return Err(NoPlace::Unavailable(crate::ledger::Unavailable(
-                    "Livy's list could not be read".into(),
-                )));
+            if shared.lists.last(kind).is_none() {
+                let first = shared.lists.since(kind, Duration::ZERO).await;
+                first.map_err(|denial| unlisted(&denial))?;
             }
         }
-        let first = shared
-            .ledger
-            .reserve(reservation.clone(), shared.moments.next())
-            .await;
+        let first = shared.ledger.reserve(reservation.clone(), shared.moments.next()).await;
         if !matches!(first, Err(NoPlace::Exceeded { .. } | NoPlace::NameTaken { .. })) {
-            return first;
+            return Ok(first);
         }
         // What ended meanwhile is free: one fresh look before anybody is refused.
         if shared.lists.since(kind, shared.moments.next()).await.is_err() {
-            return first;
+            return Ok(first);
         }
-        shared.ledger.reserve(reservation, shared.moments.next()).await
+        Ok(shared.ledger.reserve(reservation, shared.moments.next()).await)
     }
 
     async fn refusal(&self, refusal: NoPlace, reservation: &Reservation) -> Denial {
@@ -184,8 +184,8 @@ impl Gateway {
             },
             NoPlace::Before(_) => Denial::CreationUnderWay,
             NoPlace::Unavailable(why) => {
-                error!(%why, "nothing can be created: the ledger cannot be written, or Livy's list not read");
-                Denial::Unavailable("who owns what cannot be written down or compared with Livy's list")
+                error!(%why, "nothing can be created: the ledger cannot be written");
+                Denial::Unavailable("whose it is cannot be written down")
             }
         }
     }
@@ -491,6 +491,17 @@ fn own_words(response: Response<AnswerBody>, reservation: &Reservation) -> Respo
         },
         AnswerBody::Whole(None) | AnswerBody::Passing(_) => body,
     })
+}
+
+/// Livy's list could not be read, so nothing was sent. A write is answered 5xx only because it surely did nothing.
+fn unlisted(denial: &Denial) -> Denial {
+    if matches!(denial, Denial::UpstreamUnreachable) {
+        return Denial::UpstreamUnreachable;
+    }
+    if matches!(denial, Denial::UpstreamLoginFailed { .. }) {
+        return Denial::UpstreamLoginFailed { read: false };
+    }
+    Denial::Unavailable("Livy's list cannot be read, so it is not known what it holds already")
 }
 
 /// A creation whose fate is not known.

@@ -1,6 +1,6 @@
 //! Nobody sees or touches another's session or batch.
 
-use fake_livy::{FakeLivy, Kind};
+use fake_livy::Kind;
 use serde_json::{Value, json};
 
 use crate::rig::{Reply, Rig, Setup, basic, times};
@@ -391,20 +391,32 @@ async fn an_administrator_looks_at_and_stops_others_sessions_and_runs_no_code_in
 async fn a_list_that_livy_cannot_give_is_a_refusal_and_never_everybodys() {
     for body in ["<html>", "{}", r#"{"from":0,"total":3,"sessions":[]}"#] {
         let body = body.to_owned();
-        let url = crate::rig::raw_livy(move |_| {
-            format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-            .into_bytes()
-        })
-        .await;
-        let rig = Setup::new()
-            .livy(FakeLivy::builder())
-            .livy_url(&url)
-            .start()
-            .await;
+        let url = listless_livy(&body).await;
+        let rig = Setup::new().livy_url(&url).start().await;
         let reply = ask(&rig, "alice", "GET", "/livy/sessions").await;
         reply.expect_refusal(502, "upstream_unexpected");
     }
+}
+
+/// A server in Livy's place that answers everything with this.
+async fn listless_livy(body: &str) -> String {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                while crate::rig::raw_head(&mut stream).await.is_some() {
+                    if tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
 }

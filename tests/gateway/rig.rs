@@ -24,7 +24,7 @@ use livy_gateway::config;
 use livy_gateway::livy::operation::{BodyKind, JsonBody, Operation};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) use client::{Client, End, Reply};
 pub(crate) use process::Process;
@@ -357,7 +357,8 @@ pub(crate) fn times(livy: &FakeLivy, method: &str, path: &str) -> usize {
 }
 
 /// A server in Livy's place that answers each connection's requests with the bytes that `answer` gives for the number
-/// of the request on that connection, and keeps the connection open. Returns its URL.
+/// of the request on that connection, and keeps the connection open. It has no sessions: what the gateway asks for
+/// itself is answered so, and not counted. Returns its URL.
 pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> String {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", socket.local_addr().unwrap());
@@ -366,16 +367,15 @@ pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + '
         while let Ok((mut stream, _)) = socket.accept().await {
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
-                let mut seen = Vec::new();
-                for number in 0.. {
-                    while !seen.ends_with(b"\r\n\r\n") {
-                        match stream.read_u8().await {
-                            Ok(byte) => seen.push(byte),
-                            Err(_) => return,
-                        }
-                    }
-                    seen.clear();
-                    if stream.write_all(&answer(number)).await.is_err() {
+                let mut number = 0;
+                while let Some(head) = raw_head(&mut stream).await {
+                    let bytes = if head.contains(GATEWAYS_LIST) {
+                        NO_SESSIONS.as_bytes().to_vec()
+                    } else {
+                        number += 1;
+                        answer(number - 1)
+                    };
+                    if stream.write_all(&bytes).await.is_err() {
                         return;
                     }
                 }
@@ -384,6 +384,21 @@ pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + '
     });
     url
 }
+
+/// A request's head, as it came; nothing when the connection ended.
+pub(crate) async fn raw_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// In the target of what the gateway asks for itself.
+pub(crate) const GATEWAYS_LIST: &str = "?from=0&size=2147483647 ";
+/// An empty list.
+pub(crate) const NO_SESSIONS: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n\
+     {\"from\":0,\"total\":0,\"sessions\":[]}";
 
 /// Looks again and again until it holds.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {

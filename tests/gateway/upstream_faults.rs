@@ -12,7 +12,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::rig::{Rig, Setup, eventually, get, multipart, plain, post, raw_livy, times, upload_head};
+use crate::rig::{
+    GATEWAYS_LIST, NO_SESSIONS, Rig, Setup, eventually, get, multipart, plain, post, raw_head, raw_livy, times,
+    upload_head,
+};
 
 const CREATE: &str = r#"{"kind":"spark"}"#;
 const STATEMENT: &str = r#"{"code":"1 + 1"}"#;
@@ -96,15 +99,22 @@ impl SilentLivy {
         format!("http://{}", self.0.local_addr().unwrap())
     }
 
-    /// Takes a request and answers with these bytes.
+    /// Takes a request and answers with these bytes. What the gateway asks for itself is answered on the way.
     async fn is_asked(&self, answer: &str) -> Asked {
-        let (mut stream, _) = self.0.accept().await.unwrap();
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            request.push(stream.read_u8().await.unwrap());
+        loop {
+            let (mut stream, _) = self.0.accept().await.unwrap();
+            let head = raw_head(&mut stream).await.unwrap();
+            if !head.contains(GATEWAYS_LIST) {
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                return Asked(stream);
+            }
+            tokio::spawn(async move {
+                let mut next = Some(head);
+                while next.is_some() && stream.write_all(NO_SESSIONS.as_bytes()).await.is_ok() {
+                    next = raw_head(&mut stream).await;
+                }
+            });
         }
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        Asked(stream)
     }
 }
 
@@ -198,7 +208,7 @@ async fn a_read_ends_with_its_client() {
     let livy = SilentLivy::start().await;
     let rig = Setup::new().livy_url(&livy.url()).start().await;
     let mut client = rig.connect().await;
-    client.send(get("/livy/sessions")).await;
+    client.send(get("/livy/version")).await;
     let asked = livy.is_asked("").await;
     drop(client);
     asked.ends().await;
@@ -209,7 +219,7 @@ async fn an_answer_that_its_client_no_longer_reads_ends_its_connection_to_livy()
     let livy = SilentLivy::start().await;
     let rig = Setup::new().livy_url(&livy.url()).start().await;
     let mut client = rig.connect().await;
-    client.send(get("/livy/sessions")).await;
+    client.send(get("/livy/version")).await;
     let half = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{";
     let asked = livy.is_asked(half).await;
     drop(client);
@@ -221,12 +231,12 @@ async fn an_answer_that_its_client_no_longer_reads_ends_its_connection_to_livy()
 #[tokio::test]
 async fn a_livy_that_is_gone_is_503_with_a_time_to_come_back_and_nothing_is_lost() {
     let rig = with_sessions().await;
-    rig.ask(&get("/livy/sessions")).await.expect_status(200);
+    rig.ask(&get("/livy/version")).await.expect_status(200);
     rig.livy().stop();
     rig.livy().clear();
     for (request, ..) in writes()
         .into_iter()
-        .chain([(get("/livy/sessions"), "GET", "/sessions")])
+        .chain([(get("/livy/version"), "GET", "/version")])
     {
         let reply = rig.ask(&request).await;
         reply.expect_refusal(503, "upstream_unreachable");
@@ -242,7 +252,7 @@ async fn a_livy_that_is_gone_is_503_with_a_time_to_come_back_and_nothing_is_lost
 async fn a_restart_of_livy_between_two_requests_shows_in_no_answer() {
     let rig = Rig::start().await;
     for _ in 0..5 {
-        rig.ask(&get("/livy/sessions")).await.expect_status(200);
+        rig.ask(&get("/livy/version")).await.expect_status(200);
         rig.livy().restart();
         rig.livy().clear();
         rig.ask(&post("/livy/sessions", CREATE)).await.expect_status(201);
@@ -270,8 +280,8 @@ async fn a_connection_that_is_reset_when_it_is_made_gives_no_error_that_clients_
 #[tokio::test]
 async fn a_slow_read_is_504_after_the_read_timeout() {
     let rig = Rig::start().await;
-    rig.livy().fault(Fault::hold_answer().on("GET", "/sessions"));
-    let request = get("/livy/sessions");
+    rig.livy().fault(Fault::hold_answer().on("GET", "/version"));
+    let request = get("/livy/version");
     let ask = rig.pass_until(Duration::from_secs(5), rig.ask(&request)).await;
     ask.0.expect_refusal(504, "upstream_timeout");
     assert!((30..60).contains(&ask.1.as_secs()), "{:?}", ask.1);
@@ -281,7 +291,7 @@ async fn a_slow_read_is_504_after_the_read_timeout() {
 async fn a_connection_whose_answer_did_not_come_in_time_is_given_up() {
     let livy = SilentLivy::start().await;
     let rig = Setup::new().livy_url(&livy.url()).start().await;
-    let request = get("/livy/sessions");
+    let request = get("/livy/version");
     let asked = async { tokio::join!(rig.ask(&request), livy.is_asked("")) };
     let ((reply, asked), _) = rig.pass_until(Duration::from_secs(5), asked).await;
     reply.expect_refusal(504, "upstream_timeout");
@@ -312,8 +322,8 @@ async fn a_slow_write_is_409_after_the_time_of_its_class_and_was_sent_once() {
 async fn a_small_answer_that_stops_coming_is_504_after_the_read_timeout() {
     let rig = Rig::start().await;
     rig.livy()
-        .fault(Fault::hold_answer_body(5).on("GET", "/sessions"));
-    let request = get("/livy/sessions");
+        .fault(Fault::hold_answer_body(5).on("GET", "/version"));
+    let request = get("/livy/version");
     let (reply, took) = rig.pass_until(Duration::from_secs(5), rig.ask(&request)).await;
     reply.expect_refusal(504, "upstream_timeout");
     assert!(took >= Duration::from_secs(30), "{took:?}");
@@ -326,7 +336,7 @@ async fn a_large_answer_that_stops_coming_is_broken_off_and_not_ended_as_if_it_w
         let rig = Setup::new().livy_url(&livy.url()).start().await;
         let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{framing}\r\n\r\n");
         let begun = format!("{head}5\r\n{{\"a\":\r\n");
-        let request = get("/livy/sessions");
+        let request = get("/livy/version");
         let asked = async { tokio::join!(rig.ask(&request), livy.is_asked(&begun)) };
         let ((reply, asked), took) = rig.pass_until(Duration::from_secs(5), asked).await;
         assert_eq!(reply.status, 200);
@@ -432,9 +442,9 @@ async fn an_answer_that_comes_before_the_upload_is_whole_is_passed_on() {
 async fn an_interim_answer_is_not_taken_for_the_answer() {
     let rig = Rig::start().await;
     for status in [100, 102, 103] {
-        rig.livy().fault(Fault::interim(status).on("GET", "/sessions"));
+        rig.livy().fault(Fault::interim(status).on("GET", "/version"));
         let mut client = rig.connect().await;
-        client.send(get("/livy/sessions")).await;
+        client.send(get("/livy/version")).await;
         let reply = client.any_reply(false).await;
         assert_eq!(reply.status, 200, "no interim answer of Livy's passes either");
         assert_eq!(reply.json()["total"], 0);
@@ -453,7 +463,7 @@ async fn livys_no_to_the_gateway_itself_is_told_as_the_operators_matter() {
         ),
     ] {
         for (request, status) in [
-            (get("/livy/sessions"), 502),
+            (get("/livy/version"), 502),
             (post("/livy/sessions", CREATE), 424),
         ] {
             rig.livy().fault(fault.clone());
@@ -473,7 +483,7 @@ async fn livys_no_to_the_gateway_itself_is_told_as_the_operators_matter() {
 #[tokio::test]
 async fn a_page_or_a_trace_of_livys_is_never_shown() {
     let rig = Rig::start().await;
-    for request in [get("/livy/sessions"), post("/livy/sessions", CREATE)] {
+    for request in [get("/livy/version"), post("/livy/sessions", CREATE)] {
         rig.livy().fault(Fault::html_error());
         let reply = rig.ask(&request).await;
         reply.expect_refusal(500, "upstream_error");
@@ -500,7 +510,7 @@ async fn an_answer_that_livy_does_not_give_is_not_passed_on() {
     ];
     for fault in odd {
         for (request, status) in [
-            (get("/livy/sessions"), 502),
+            (get("/livy/version"), 502),
             (post("/livy/sessions", CREATE), 409),
         ] {
             rig.livy().fault(fault.clone());

@@ -15,11 +15,11 @@ async fn a_new_connection_that_dies_before_the_whole_head_is_502_for_a_read_and_
     ] {
         let rig = with_sessions().await;
         rig.livy().fault(fault.clone());
-        rig.ask(&get("/livy/sessions"))
+        rig.ask(&get("/livy/version"))
             .await
             .expect_refusal(502, "upstream_lost");
         assert_eq!(
-            times(rig.livy(), "GET", "/sessions"),
+            times(rig.livy(), "GET", "/version"),
             1,
             "a new connection is no stale one: {fault:?}"
         );
@@ -71,11 +71,11 @@ async fn a_read_goes_a_second_time_and_no_third() {
     let rig = Rig::start().await;
     rig.ask(&get("/livy/version")).await.expect_status(200);
     rig.livy()
-        .fault(Fault::reset_after_request().on("GET", "/sessions").always());
-    rig.ask(&get("/livy/sessions"))
+        .fault(Fault::reset_after_request().on("GET", "/version").always());
+    rig.ask(&get("/livy/version"))
         .await
         .expect_refusal(502, "upstream_lost");
-    assert_eq!(times(rig.livy(), "GET", "/sessions"), 2);
+    assert_eq!(times(rig.livy(), "GET", "/version"), 2);
 }
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn connections_that_livy_closes_after_each_answer_never_show() {
     let rig = Rig::start().await;
     rig.livy().fault(Fault::close_after_answer().always());
     for _ in 0..50 {
-        rig.ask(&get("/livy/sessions")).await.expect_status(200);
+        rig.ask(&get("/livy/version")).await.expect_status(200);
     }
 }
 
@@ -109,7 +109,7 @@ async fn a_small_answer_that_breaks_off_is_502_for_a_read_and_409_for_a_write() 
     for bytes in [0, 5] {
         let rig = with_sessions().await;
         rig.livy().fault(Fault::reset_in_answer(bytes));
-        rig.ask(&get("/livy/sessions"))
+        rig.ask(&get("/livy/version"))
             .await
             .expect_refusal(502, "upstream_lost");
         for (request, method, path) in writes() {
@@ -155,9 +155,9 @@ async fn a_connection_is_free_for_others_only_when_its_answer_was_read_to_the_en
     let rig = Rig::start().await;
     let held = rig
         .livy()
-        .fault(Fault::hold_answer_body(5).on("GET", "/sessions"));
+        .fault(Fault::hold_answer_body(5).on("GET", "/version"));
     let mut first = rig.connect().await;
-    first.send(get("/livy/sessions")).await;
+    first.send(get("/livy/version")).await;
     held.hit(1).await;
     rig.ask(&get("/livy/version")).await.expect_status(200);
     assert_eq!(rig.livy().last().connection, 2);

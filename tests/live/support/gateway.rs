@@ -239,6 +239,9 @@ address = "127.0.0.1:0"
 [livy]
 url = "LIVY"
 
+[state]
+directory = "state"
+
 [basic]
 users_file = "users.htpasswd"
 
