@@ -204,7 +204,8 @@ async fn a_malformed_chunk_is_told_to_its_request_and_spares_those_before_it() {
 #[tokio::test]
 async fn a_chunked_body_is_read_like_any_other_wherever_it_is_cut() {
     let livy = FakeLivy::builder().impersonation(true).max_creation(1000);
-    let rig = Setup::new().livy(livy).start().await;
+    let quota = "[quota]\nsessions = 1000\ncores = 10000\nmemory = \"100 TiB\"";
+    let rig = Setup::new().livy(livy).rest(quota).start().await;
     let request = format!(
         "POST /livy/sessions HTTP/1.1\r\nHost: gw\r\n{}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
          5\r\n{{\"kin\r\nB\r\nd\":\"spark\"}}\r\n0\r\n\r\n",
