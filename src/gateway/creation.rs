@@ -149,7 +149,7 @@ impl Gateway {
         let shared = &self.0.shared;
         // What Livy holds already counts, so nothing is created before that is known.
         for kind in Kind::ALL {
-            if shared.lists.last(kind).is_none() && shared.lists.since(kind, Duration::ZERO).await.is_err() {
+            if shared.lists.first(kind, shared.moments.next()).await.is_err() {
                 return Err(NoPlace::Unavailable(crate::ledger::Unavailable(
                     "Livy's list could not be read".into(),
                 )));

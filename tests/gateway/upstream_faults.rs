@@ -249,7 +249,9 @@ async fn a_livy_that_is_gone_is_503_with_a_time_to_come_back_and_nothing_is_lost
 
 #[tokio::test]
 async fn a_livy_that_could_never_be_listed_is_sent_no_creation_until_it_was() {
-    let stage = Setup::new().stage().await;
+    // Who is refused asks for the next list; nobody waits for the interval to pass.
+    let state = "[state]\nstore = \"memory\"\nreconcile = \"10m\"";
+    let stage = Setup::new().rest(state).stage().await;
     stage.livy.stop();
     let rig = stage.start();
     for body in [
