@@ -85,7 +85,9 @@ async fn a_password_a_token_and_a_token_as_password_are_each_the_mapped_user() {
         let created = rig.ask(create(&login, "/livy/sessions", CREATE)).await;
         created.expect_status(201);
         let path = format!("/livy/sessions/{}", created.json()["id"]);
-        rig.ask(request("GET", &path, &login, "")).await.expect_status(200);
+        rig.ask(request("GET", &path, &login, ""))
+            .await
+            .expect_status(200);
         rig.ask(read(&login)).await.expect_status(200);
         let requests = rig.livy().requests();
         assert_eq!(requests.len(), 3);

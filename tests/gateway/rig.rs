@@ -108,7 +108,8 @@ impl Setup {
     /// More room for sessions and batches than any test fills, at Livy and by everybody's quota.
     pub(crate) fn roomy(mut self) -> Self {
         self.livy = self.livy.max_creation(100_000);
-        self.quota = "[quota]\nsessions = 100000\nbatches = 100000\ncores = 10000000\nmemory = \"100000 TiB\"\n";
+        self.quota =
+            "[quota]\nsessions = 100000\nbatches = 100000\ncores = 4000000000\nmemory = \"8000000 TiB\"\n";
         self
     }
 

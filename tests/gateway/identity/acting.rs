@@ -40,10 +40,7 @@ async fn with_delegates(issuer: &Issuer) -> Rig {
     let users = format!(
         "alice:{hash}:analysts\nbob:{hash}\nzeppelin:{hash}\nfar:{hash}\nairflow:{hash}\nhdfs:{hash}:analysts\n"
     );
-    let setup = Setup::new()
-        .roomy()
-        .owned("alice", 1)
-        .file("users", &users);
+    let setup = Setup::new().roomy().owned("alice", 1).file("users", &users);
     issuer.trusted_by(setup, DELEGATES).start().await
 }
 
@@ -80,9 +77,14 @@ async fn a_delegate_acts_for_those_whom_its_rule_names_wherever_it_names_them() 
 
             let target = format!("/livy/sessions/{id}?doAs={escaped}");
             for method in ["GET", "DELETE"] {
-                rig.ask(request_by(method, &target, &login)).await.expect_status(200);
+                rig.ask(request_by(method, &target, &login))
+                    .await
+                    .expect_status(200);
                 let received = rig.livy().last();
-                assert_eq!((received.method.as_str(), received.path.as_str()), (method, format!("/sessions/{made}").as_str()));
+                assert_eq!(
+                    (received.method.as_str(), received.path.as_str()),
+                    (method, format!("/sessions/{made}").as_str())
+                );
                 told_only(&received, user);
             }
         }
@@ -195,7 +197,10 @@ async fn a_livy_that_ignores_for_whom_it_acts_creates_nothing_more_and_still_sho
             assert!(reply.header("retry-after").is_some());
         }
         assert_eq!(times(rig.livy(), "POST", path), 1);
-        assert_eq!(lists_only(&rig.ask(get(&format!("/livy{path}"))).await, "alice"), [0]);
+        assert_eq!(
+            lists_only(&rig.ask(get(&format!("/livy{path}"))).await, "alice"),
+            [0]
+        );
         rig.ask(get(&format!("/livy{path}/0"))).await.expect_status(200);
         rig.ask(plain("DELETE", &format!("/livy{path}/0")))
             .await
@@ -227,8 +232,16 @@ async fn a_session_that_runs_as_another_than_livy_was_told_is_deleted_though_imp
             .await
             .expect_refusal(503, "impersonation_off");
         let made = marker(&rig.livy().requests()[0]);
-        assert_eq!(times(rig.livy(), "DELETE", &format!("/sessions/{made}")), 1, "{proxy_user}");
-        assert_eq!(times(rig.livy(), "DELETE", "/sessions/7"), 0, "that number may be another's");
+        assert_eq!(
+            times(rig.livy(), "DELETE", &format!("/sessions/{made}")),
+            1,
+            "{proxy_user}"
+        );
+        assert_eq!(
+            times(rig.livy(), "DELETE", "/sessions/7"),
+            0,
+            "that number may be another's"
+        );
         rig.clock.advance(Duration::from_secs(120));
     }
 }
@@ -247,7 +260,9 @@ async fn where_sharing_is_allowed_outright_livys_own_user_is_no_surprise() {
     // What Livy runs as one user is still owned by those who created it.
     let of = async |user| rig.ask(list(&basic(user))).await.json()["total"].clone();
     assert_eq!((of("alice").await, of("bob").await), (1.into(), 0.into()));
-    rig.ask(request_by("GET", "/livy/sessions/0", &basic("bob"))).await.expect_status(404);
+    rig.ask(request_by("GET", "/livy/sessions/0", &basic("bob")))
+        .await
+        .expect_status(404);
 }
 
 // --- Settings that carry identity.
