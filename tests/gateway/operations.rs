@@ -1,11 +1,14 @@
 //! Every operation, as the client asks for it and as Livy receives it.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use fake_livy::{FakeLivy, Received};
 use livy_gateway::livy::operation::{BodyKind, Method, Operation};
 
-use crate::rig::{Client, Rig, Setup, basic, get, lists_only, marker, plain, post, request, sample_body};
+use crate::rig::{
+    Client, Rig, Setup, basic, eventually, get, lists_only, marker, plain, post, request, sample_body,
+};
 
 const CREATE: &str = r#"{"kind":"spark"}"#;
 
@@ -591,4 +594,26 @@ async fn a_livy_below_a_path_is_asked_there_and_its_login_is_added_last() {
         only(rig.livy()).target,
         "/sessions/0/log?doAs=alice&size=3&user.name=gw%40EXAMPLE.ORG"
     );
+}
+
+#[tokio::test]
+async fn what_needs_the_first_list_works_soon_after_livy_came_though_the_gateway_was_there_before_it() {
+    for (request, status) in [
+        (post("/livy/sessions", CREATE), 201),
+        (get("/livy/sessions/0"), 200),
+    ] {
+        let stage = Setup::new().owned("alice", 1).stage().await;
+        stage.livy.stop();
+        let rig = Setup::new()
+            .livy_url(&stage.livy.url())
+            .rest("[state]\nstore = \"memory\"\nreconcile = \"10m\"")
+            .start()
+            .await;
+        let down = rig.ask(&request).await;
+        assert!(down.status >= 500, "{}", down.text());
+        stage.livy.resume();
+        let since = Instant::now();
+        eventually("Livy is seen", async || rig.ask(&request).await.status == status).await;
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    }
 }
