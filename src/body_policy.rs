@@ -43,24 +43,25 @@ impl CheckedBody {
     }
 }
 
-/// Checks a JSON body: only keys that Livy knows, or that the operator admits as `extra`; each value of its own
-/// type; no nulls; no `conf` key that carries identity.
+/// Checks a JSON body: only keys that Livy knows, or that the operator admits to creations as `extra`; each value of
+/// its own type; no nulls; no `conf` key that carries identity.
 pub fn check(body: &[u8], kind: JsonBody, extra: &[String]) -> Result<CheckedBody, Denial> {
+    let is_creation = match kind {
+        JsonBody::CreateSession | JsonBody::CreateBatch => true,
+        JsonBody::Statement | JsonBody::Completion | JsonBody::Job | JsonBody::AddResource => false,
+    };
+    let extra = if is_creation { extra } else { &[] };
     let mut object = StrictObject::parse(body)?;
     for key in object.keys() {
         let is_known = fields(kind).iter().any(|field| field.name == key);
         if !is_known && (names_a_user(key) || !extra.iter().any(|admitted| admitted == key)) {
-            return Err(unknown_field(key, kind, extra));
+            return Err(unknown_field(key, kind, is_creation, extra));
         }
     }
     drop_nulls(&mut object);
     for field in fields(kind) {
         check_field(field, &object)?;
     }
-    let is_creation = match kind {
-        JsonBody::CreateSession | JsonBody::CreateBatch => true,
-        JsonBody::Statement | JsonBody::Completion | JsonBody::Job | JsonBody::AddResource => false,
-    };
     let mut requested_user = None;
     if is_creation {
         check_name(&object)?;
@@ -138,7 +139,7 @@ fn check_name(object: &StrictObject<'_>) -> Result<(), Denial> {
     Ok(())
 }
 
-fn unknown_field(key: &str, kind: JsonBody, extra: &[String]) -> Denial {
+fn unknown_field(key: &str, kind: JsonBody, is_creation: bool, extra: &[String]) -> Denial {
     let known = fields(kind).iter().map(|field| field.name);
     let nearest = if key.eq_ignore_ascii_case("doAs") {
         // Livy's word for it in the query.
@@ -158,6 +159,7 @@ fn unknown_field(key: &str, kind: JsonBody, extra: &[String]) -> Denial {
     Denial::UnknownField {
         field: quotable(key),
         nearest: nearest.map(str::to_owned),
+        in_creation: is_creation,
     }
 }
 

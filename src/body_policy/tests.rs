@@ -173,6 +173,30 @@ fn the_operator_can_admit_a_key_but_never_one_that_names_a_user() {
 }
 
 #[test]
+fn what_the_operator_admits_is_admitted_to_creations_only() {
+    let extra = ["newKey".to_owned()];
+    for (kind, body) in [
+        (SESSION, r#"{"newKey":1}"#),
+        (BATCH, r#"{"file":"a.jar","newKey":1}"#),
+    ] {
+        assert!(check(body.as_bytes(), kind, &extra).is_ok(), "{body}");
+    }
+    for (kind, body) in [
+        (JsonBody::Statement, r#"{"code":"1","newKey":1}"#),
+        (JsonBody::Completion, r#"{"code":"1","cursor":1,"newKey":1}"#),
+        (JsonBody::Job, r#"{"job":"AA==","newKey":1}"#),
+        (JsonBody::AddResource, r#"{"uri":"hdfs:/a.jar","newKey":1}"#),
+    ] {
+        let denial = check(body.as_bytes(), kind, &extra).unwrap_err();
+        assert!(matches!(denial, Denial::UnknownField { .. }), "{denial:?}");
+        assert!(
+            !denial.answer().message.contains("extra_fields"),
+            "what would not help is not advised: {denial:?}"
+        );
+    }
+}
+
+#[test]
 fn nulls_are_left_out_so_that_livys_defaults_and_checks_hold() {
     let body = r#"{"conf":null,"jars":null,"name":null,"kind":"spark","driverCores":null}"#;
     assert_eq!(rendered(body, SESSION, None), r#"{"kind":"spark"}"#);
