@@ -192,7 +192,7 @@ pub enum Hint {
     None,
     /// The two `WWW-Authenticate` lines.
     Challenge,
-    /// `Retry-After`, rounded up to whole seconds.
+    /// `Retry-After`: at least this, in whole seconds.
     RetryAfter(Duration),
     /// `Allow`.
     Allow(&'static str),
@@ -371,11 +371,11 @@ impl Denial {
             Self::BodyTooLarge { limit: 1_048_576 },
             Self::SlowBody,
             Self::UnsupportedBody("Send the body as application/json.".into()),
-                in_creation: true,
             Self::InvalidBody("The body must be one JSON object.".into()),
             Self::UnknownField {
                 field: "proxyuser".into(),
                 nearest: Some("proxyUser".into()),
+                in_creation: true,
             },
             Self::ConfRefused {
                 key: "livy.rsc.proxy_user".into(),
