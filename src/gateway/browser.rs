@@ -27,12 +27,23 @@ pub(super) fn check_origin(method: Method, headers: &HeaderMap) -> Result<(), De
 }
 
 /// `https://host:port` of the request itself. `null` and everything else is foreign.
+///
+/// Browsers leave a scheme's own port out, while a proxy in front may write it into `Host`.
 fn is_own(origin: &[u8], headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).map(http::HeaderValue::as_bytes);
-    let authority = origin
-        .strip_prefix(b"https://")
-        .or_else(|| origin.strip_prefix(b"http://"));
-    matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
+    let Some(host) = headers.get(HOST).map(http::HeaderValue::as_bytes) else {
+        return false;
+    };
+    let schemes: [(&[u8], &[u8]); 2] = [(b"https://", b":443"), (b"http://", b":80")];
+    schemes.into_iter().any(|(scheme, port)| {
+        let plain = |authority| without(authority, port);
+        origin
+            .strip_prefix(scheme)
+            .is_some_and(|authority| plain(authority).eq_ignore_ascii_case(plain(host)))
+    })
+}
+
+fn without<'a>(authority: &'a [u8], port: &[u8]) -> &'a [u8] {
+    authority.strip_suffix(port).unwrap_or(authority)
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -80,6 +91,32 @@ mod tests {
                 assert_eq!(check(method, &[foreign]), Err(Denial::CrossOrigin), "{foreign:?}");
             }
             assert_eq!(check(Method::Get, &[foreign]), Ok(()), "a read changes nothing");
+        }
+    }
+
+    #[test]
+    fn the_schemes_own_port_is_the_same_as_none() {
+        for (origin, host, fits) in [
+            ("https://h", "h:443", true),
+            ("https://h:443", "h", true),
+            ("http://h", "h:80", true),
+            ("http://h:80", "H", true),
+            ("https://[::1]", "[::1]:443", true),
+            ("https://h", "h:80", false),
+            ("http://h", "h:443", false),
+            ("https://h", "h:8443", false),
+            ("https://h:8443", "h", false),
+            ("https://h", "h:443:443", false),
+            ("https://h", "g:443", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            headers.insert(ORIGIN, origin.parse().unwrap());
+            assert_eq!(
+                check_origin(Method::Post, &headers).is_ok(),
+                fits,
+                "{origin} {host}"
+            );
         }
     }
 
