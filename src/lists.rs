@@ -108,6 +108,19 @@ impl Lists {
         self.slot(kind).snapshot.load_full()
     }
 
+    /// Waits until there was a list since the start. Fails if the last attempt did, and asks for another one then, so
+    /// that it is known soon when Livy is there again.
+    pub async fn first(&self, kind: Kind, now: Duration) -> Result<(), Denial> {
+        if self.last(kind).is_some() {
+            return Ok(());
+        }
+        let first = self.since(kind, Duration::ZERO).await;
+        if first.is_err() {
+            self.want(kind, now);
+        }
+        first.map(drop)
+    }
+
     /// A list that began at or after `since`; waits for one if need be. Fails if an attempt that began since then did.
     pub async fn since(&self, kind: Kind, since: Duration) -> Result<Arc<Snapshot>, Denial> {
         let slot = self.slot(kind);

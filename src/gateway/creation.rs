@@ -159,9 +159,8 @@ impl Gateway {
         let shared = &self.0.shared;
         // What Livy holds already counts, so nothing is created before that is known.
         for kind in Kind::ALL {
-            if shared.lists.last(kind).is_none() {
-                let first = shared.lists.since(kind, Duration::ZERO).await;
-                first.map_err(|denial| unlisted(&denial))?;
+            let first = shared.lists.first(kind, shared.moments.next()).await;
+            first.map_err(|denial| unlisted(&denial))?;
             }
         }
         let first = shared.ledger.reserve(reservation.clone(), shared.moments.next()).await;

@@ -69,9 +69,7 @@ impl Gateway {
             return Ok(found);
         }
         // What was created around the gateway is known from the first list on.
-        if self.0.shared.lists.last(kind).is_none() {
-            self.0.shared.lists.since(kind, Duration::ZERO).await?;
-        }
+        self.0.shared.lists.first(kind, self.0.shared.moments.next()).await?;
         Ok(match session.key() {
             SessionKey::Id(id) => ledger.by_id(kind, *id).await,
             SessionKey::Name(name) => match ledger.by_name(user, kind, name).await {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fake_livy::{FakeLivy, Received};
+use fake_livy::{FakeLivy, Kind, Received};
 use livy_gateway::app::App;
 use livy_gateway::authn::hash_password;
 use livy_gateway::clock::{Clock, ManualClock};
@@ -25,6 +25,7 @@ use livy_gateway::livy::operation::{BodyKind, JsonBody, Operation};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, mpsc};
 
 pub(crate) use client::{Client, End, Reply};
 pub(crate) use process::Process;
@@ -49,6 +50,7 @@ pub(crate) struct Setup {
     timeouts: String,
     rest: String,
     files: Vec<(String, String)>,
+    planted: Vec<Kind>,
 }
 
 impl Setup {
@@ -62,6 +64,7 @@ impl Setup {
             timeouts: String::new(),
             rest: String::new(),
             files: Vec::new(),
+            planted: Vec::new(),
         }
     }
 
@@ -112,9 +115,18 @@ impl Setup {
         self
     }
 
+    /// An idle session or batch of alice's, which Livy has before the gateway starts.
+    pub(crate) fn plant(mut self, kind: Kind) -> Self {
+        self.planted.push(kind);
+        self
+    }
+
     /// Livy and the folder, no gateway.
     pub(crate) async fn stage(self) -> Stage {
         let livy = self.livy.clone().overlook(is_the_gateways_list).start().await;
+        for kind in &self.planted {
+            livy.plant(*kind, None, Some("alice"), Some("alice"));
+        }
         let folder = tempfile::tempdir().unwrap();
         let stage = Stage { livy, folder };
         let url = self.livy_url.clone().unwrap_or_else(|| stage.livy.url());
@@ -148,15 +160,7 @@ impl Setup {
 
     /// A gateway in this process.
     pub(crate) async fn start(self) -> Rig {
-        let stage = self.stage().await;
-        let policy = config::load(&stage.config(), 1).unwrap_or_else(|report| panic!("{report}"));
-        let clock = Arc::new(ManualClock::at(Duration::from_secs(NOW)));
-        let app = App::start(policy, Arc::clone(&clock) as Arc<dyn Clock>, 1).unwrap();
-        Rig {
-            app: Some(app),
-            stage,
-            clock,
-        }
+        self.stage().await.start()
     }
 
     /// The real program, in a process of its own and on the machine's clock.
@@ -174,6 +178,19 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// A gateway in this process.
+    pub(crate) fn start(self) -> Rig {
+        let stage = self;
+        let policy = config::load(&stage.config(), 1).unwrap_or_else(|report| panic!("{report}"));
+        let clock = Arc::new(ManualClock::at(Duration::from_secs(NOW)));
+        let app = App::start(policy, Arc::clone(&clock) as Arc<dyn Clock>, 1).unwrap();
+        Rig {
+            app: Some(app),
+            stage,
+            clock,
+        }
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.path("gateway.toml")
     }
@@ -357,25 +374,20 @@ pub(crate) fn times(livy: &FakeLivy, method: &str, path: &str) -> usize {
 }
 
 /// A server in Livy's place that answers each connection's requests with the bytes that `answer` gives for the number
-/// of the request on that connection, and keeps the connection open. It has no sessions: what the gateway asks for
-/// itself is answered so, and not counted. Returns its URL.
+/// of the request on that connection, and keeps the connection open. The gateway's own lists are answered for it.
+/// Returns its URL.
 pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> String {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", socket.local_addr().unwrap());
+    let livy = SilentLivy::start().await;
+    let url = livy.url();
     let answer = Arc::new(answer);
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = socket.accept().await {
+        loop {
+            let mut asked = livy.asked().await;
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
-                let mut number = 0;
-                while let Some(head) = raw_head(&mut stream).await {
-                    let bytes = if head.contains(GATEWAYS_LIST) {
-                        NO_SESSIONS.as_bytes().to_vec()
-                    } else {
-                        number += 1;
-                        answer(number - 1)
-                    };
-                    if stream.write_all(&bytes).await.is_err() {
+                for number in 0.. {
+                    if asked.0.write_all(&answer(number)).await.is_err() || raw_head(&mut asked.0).await.is_none()
+                    {
                         return;
                     }
                 }
@@ -385,20 +397,82 @@ pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + '
     url
 }
 
-/// A request's head, as it came; nothing when the connection ended.
+/// A server in Livy's place that lists nothing, takes requests and leaves the rest to the test.
+pub(crate) struct SilentLivy {
+    port: u16,
+    asked: Mutex<mpsc::UnboundedReceiver<Asked>>,
+}
+
+/// A connection that brought a request.
+pub(crate) struct Asked(pub(crate) TcpStream);
+
+impl SilentLivy {
+    pub(crate) async fn start() -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = socket.accept().await {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    while let Some(head) = raw_head(&mut stream).await {
+                        if !head.starts_with("GET /sessions?from=0&size=2147483647 ")
+                            && !head.starts_with("GET /batches?from=0&size=2147483647 ")
+                        {
+                            let _ = sender.send(Asked(stream));
+                            return;
+                        }
+                        if stream.write_all(EMPTY_LIST.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            port,
+            asked: Mutex::new(receiver),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits for the next connection with a request.
+    pub(crate) async fn asked(&self) -> Asked {
+        self.asked.lock().await.recv().await.unwrap()
+    }
+
+    /// Takes a request and answers with these bytes.
+    pub(crate) async fn is_asked(&self, answer: &str) -> Asked {
+        let mut asked = self.asked().await;
+        asked.0.write_all(answer.as_bytes()).await.unwrap();
+        asked
+    }
+}
+
+impl Asked {
+    /// Waits until the gateway closes it.
+    pub(crate) async fn ends(mut self) {
+        let mut rest = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(60), self.0.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "the connection stays open");
+        assert_eq!(rest, b"");
+    }
+}
+
+/// The head of the next request, if one comes.
 pub(crate) async fn raw_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    Some(String::from_utf8_lossy(&head).into_owned())
+    Some(String::from_utf8(head).unwrap())
 }
 
-/// In the target of what the gateway asks for itself.
-pub(crate) const GATEWAYS_LIST: &str = "?from=0&size=2147483647 ";
-/// An empty list.
-pub(crate) const NO_SESSIONS: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n\
-     {\"from\":0,\"total\":0,\"sessions\":[]}";
+const EMPTY_LIST: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n\
+                          {\"from\":0,\"total\":0,\"sessions\":[]}";
 
 /// Looks again and again until it holds.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {

@@ -10,10 +10,10 @@ use crate::rig::{Client, End, Process, Rig, Setup, Stage, eventually, get, plain
 #[tokio::test]
 async fn sigterm_lets_requests_finish_closes_idle_connections_takes_no_new_ones_and_exits_with_0() {
     let (stage, mut process) = Setup::new().spawn().await;
-    let held = stage.livy.fault(Fault::hold_answer().on("GET", "/version"));
     let mut idle = Client::connect(process.address).await;
     idle.send(get("/livy/version")).await;
     idle.reply().await.expect_status(200);
+    let held = stage.livy.fault(Fault::hold_answer().on("GET", "/version"));
     let mut silent = Client::connect(process.address).await;
     let mut busy = Client::connect(process.address).await;
     busy.send(get("/livy/version")).await;
@@ -118,11 +118,8 @@ async fn a_request_that_follows_on_a_draining_connection_is_answered_before_it_c
 
 /// A process that was told to end while a request is held.
 async fn draining() -> (Stage, Process, fake_livy::FaultHandle, Client) {
-    let (stage, process) = Setup::new().spawn().await;
+    let (stage, process) = Setup::new().plant(fake_livy::Kind::Session).spawn().await;
     let held = stage.livy.fault(Fault::hold_answer().on("DELETE", "/sessions/0"));
-    stage
-        .livy
-        .plant(fake_livy::Kind::Session, None, Some("alice"), Some("alice"));
     let mut busy = Client::connect(process.address).await;
     busy.send(plain("DELETE", "/livy/sessions/0")).await;
     held.hit(1).await;
