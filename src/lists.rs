@@ -135,6 +135,8 @@ impl Lists {
             }
             let attempt = attempts.borrow_and_update().clone();
             if let Some(denial) = attempt.failure.filter(|_| attempt.began >= since) {
+                // Nobody waits for the next attempt, but it is made soon: Livy may be back.
+                self.want(kind, attempt.began.saturating_add(Duration::from_nanos(1)));
                 return Err(denial);
             }
             self.want(kind, since);

@@ -21,6 +21,7 @@ use livy_gateway::app::App;
 use livy_gateway::authn::hash_password;
 use livy_gateway::clock::{Clock, ManualClock};
 use livy_gateway::config;
+use livy_gateway::livy::marker::Marker;
 use livy_gateway::livy::operation::{BodyKind, JsonBody, Operation};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -48,9 +49,10 @@ pub(crate) struct Setup {
     admin: String,
     livy_keys: String,
     timeouts: String,
+    quota: &'static str,
     rest: String,
     files: Vec<(String, String)>,
-    planted: Vec<Kind>,
+    plants: Vec<(Kind, Option<&'static str>, &'static str)>,
 }
 
 impl Setup {
@@ -62,9 +64,10 @@ impl Setup {
             admin: String::new(),
             livy_keys: String::new(),
             timeouts: String::new(),
+            quota: "",
             rest: String::new(),
             files: Vec::new(),
-            planted: Vec::new(),
+            plants: Vec::new(),
         }
     }
 
@@ -103,6 +106,28 @@ impl Setup {
         self
     }
 
+    /// More room for sessions and batches than any test fills, at Livy and by everybody's quota.
+    pub(crate) fn roomy(mut self) -> Self {
+        self.livy = self.livy.max_creation(100_000);
+        self.quota =
+            "[quota]\nsessions = 100000\nbatches = 100000\ncores = 4000000000\nmemory = \"8000000 TiB\"\n";
+        self
+    }
+
+    /// So many sessions and batches of this user's, which are there before the gateway is.
+    pub(crate) fn owned(mut self, user: &'static str, count: usize) -> Self {
+        for kind in [Kind::Session, Kind::Batch] {
+            self.plants.extend(std::iter::repeat_n((kind, None, user), count));
+        }
+        self
+    }
+
+    /// One of this user's with a name of its own, which is there before the gateway is.
+    pub(crate) fn named(mut self, kind: Kind, name: &'static str, user: &'static str) -> Self {
+        self.plants.push((kind, Some(name), user));
+        self
+    }
+
     /// Tables after all others.
     pub(crate) fn rest(mut self, tables: &str) -> Self {
         self.rest = format!("{tables}\n");
@@ -117,15 +142,15 @@ impl Setup {
 
     /// An idle session or batch of alice's, which Livy has before the gateway starts.
     pub(crate) fn plant(mut self, kind: Kind) -> Self {
-        self.planted.push(kind);
+        self.plants.push((kind, None, "alice"));
         self
     }
 
     /// Livy and the folder, no gateway.
     pub(crate) async fn stage(self) -> Stage {
         let livy = self.livy.clone().overlook(is_the_gateways_list).start().await;
-        for kind in &self.planted {
-            livy.plant(*kind, None, Some("alice"), Some("alice"));
+        for (kind, name, user) in &self.plants {
+            livy.plant(*kind, *name, Some(user), Some(user));
         }
         let folder = tempfile::tempdir().unwrap();
         let stage = Stage { livy, folder };
@@ -145,6 +170,7 @@ impl Setup {
             admin,
             livy_keys,
             timeouts,
+            quota,
             rest,
             ..
         } = self;
@@ -152,7 +178,7 @@ impl Setup {
             "gateway.toml",
             &format!(
                 "{listen}\n[admin]\naddress = \"127.0.0.1:0\"\n{admin}\n[livy]\nurl = \"{url}\"\n{livy_keys}\n{timeouts}\n\
-                 [basic]\nusers_file = \"users\"\n{state}{rest}"
+                 [basic]\nusers_file = \"users\"\n{state}{quota}{rest}"
             ),
         );
         stage
@@ -365,6 +391,37 @@ pub(crate) fn is_the_gateways_list(request: &Received) -> bool {
     request.method == "GET"
         && request.target.contains("from=0&size=2147483647")
         && request.header("x-request-id").is_none()
+}
+
+/// The marker that Livy was given as the name of what is created, and no other name.
+#[track_caller]
+pub(crate) fn marker(creation: &Received) -> String {
+    let text = creation.text();
+    assert_eq!(text.matches("\"name\":").count(), 1, "{text}");
+    let json = creation.json();
+    let name = json["name"].as_str().unwrap_or_else(|| panic!("a name: {text}"));
+    assert!(Marker::parse(name).is_some(), "{name} is no marker");
+    name.to_owned()
+}
+
+/// The body of a creation, of whose name what is random is cut off: `etl-gw` is left.
+#[track_caller]
+pub(crate) fn without_marker(creation: &Received) -> String {
+    let marker = marker(creation);
+    let (stem, _) = marker.rsplit_once("-gw").unwrap();
+    creation.text().replace(&marker, &format!("{stem}-gw"))
+}
+
+/// It is a list, all that it shows is this user's; the ids.
+#[track_caller]
+pub(crate) fn lists_only(reply: &Reply, user: &str) -> Vec<u64> {
+    reply.expect_status(200);
+    let json = reply.json();
+    let rows = json["sessions"].as_array().unwrap();
+    for row in rows {
+        assert_eq!(row["proxyUser"], user, "{json}");
+    }
+    rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
 }
 
 /// How many times Livy was asked this.
