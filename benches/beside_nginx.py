@@ -4,7 +4,7 @@
     benches/beside_nginx.py [--gateway PATH] [--rounds N] [--seconds S] [--connections N]
 
 Both proxies stand in front of the same upstream (an nginx that answers a session's state) and are asked by the same
-load generator (wrk), in turns: direct, nginx, gateway with Basic, gateway with a JWT, and again. What is compared is
+load generator (wrk), in turns: nginx, gateway with Basic, gateway with a JWT, and again. What is compared is
 user and system time of all processes of a proxy, divided by the requests it answered; the ratio is taken round by
 round, so that a machine that slows down slows both. Everything listens on loopback. Needs nginx and wrk.
 """

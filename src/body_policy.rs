@@ -80,10 +80,11 @@ impl CheckedBody {
     }
 }
 
-/// Checks a JSON body: only keys that Livy knows, or that the operator admits as `extra`; each value of its own
-/// type; no nulls; no `conf` key that carries identity.
+/// Checks a JSON body: only keys that Livy knows, or that the operator admits as `extra` in creations; each value of its
+/// own type; no nulls; no `conf` key that carries identity.
 pub fn check(body: &[u8], kind: JsonBody, extra: &[String]) -> Result<CheckedBody, Denial> {
     let mut object = StrictObject::parse(body)?;
+    let extra = if is_creation(kind) { extra } else { &[] };
     for key in object.keys() {
         let is_known = fields(kind).iter().any(|field| field.name == key);
         if !is_known && (names_a_user(key) || !extra.iter().any(|admitted| admitted == key)) {

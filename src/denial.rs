@@ -180,8 +180,6 @@ pub enum Denial {
         /// Whether the request only reads.
         read: bool,
     },
-    /// The gateway is stopping.
-    Draining,
     /// A defect of the gateway.
     Internal,
 
@@ -408,8 +406,6 @@ impl Denial {
             // Clients post again whatever is 5xx, which is no help to a gateway that has too much already.
             Self::Overloaded { read } => later(if *read { 503 } else { 429 }, "overloaded", "gateway overloaded",
                 "The gateway has more requests than it can hold. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
-            Self::Draining => later(503, "draining", "gateway restarting",
-                "This gateway is stopping. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
             Self::Internal => row(500, "internal_error", Whose::Operator, "internal error",
                 "The gateway failed. This is a defect of the gateway; tell its administrator the request id."),
 
@@ -520,7 +516,6 @@ impl Denial {
             Self::CreationUnderWay,
             Self::Unavailable("the disk is full"),
             Self::Overloaded { read: true },
-            Self::Draining,
             Self::Internal,
             Self::UpstreamUnreachable,
             Self::UpstreamTimeout,

@@ -1,5 +1,5 @@
 //! The shell around one request: its id, its timer, the policy it sees, and the one place where a denial becomes a
-//! response. The story itself is in [`pipeline`].
+//! response. The story itself is in `pipeline`.
 
 mod answer;
 mod body;

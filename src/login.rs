@@ -92,7 +92,7 @@ impl Logins {
         })
     }
 
-    /// Puts other limits in force, after a reload. Counters whose limits did not change go on counting.
+    /// Puts other limits in force, after a reload. If any of them changed, all counters begin anew.
     pub fn set_limits(&self, limits: LoginLimits) {
         if self.counters.load().limits() != limits {
             self.counters

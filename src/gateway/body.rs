@@ -15,10 +15,16 @@ use super::{Gateway, Held};
 use crate::clock::Clock;
 use crate::deadlines::Deadline;
 use crate::denial::Denial;
+use crate::livy::operation::Method;
 
 impl Gateway {
     /// The whole body, at most `limit` bytes.
-    pub(super) async fn read_whole(&self, mut body: Incoming, limit: usize) -> Result<Bytes, Denial> {
+    pub(super) async fn read_whole(
+        &self,
+        mut body: Incoming,
+        limit: usize,
+        method: Method,
+    ) -> Result<Bytes, Denial> {
         let too_large = Denial::BodyTooLarge { limit: limit as u64 };
         if body.size_hint().lower() > limit as u64 {
             return Err(too_large);
@@ -33,7 +39,9 @@ impl Gateway {
                 return Err(too_large);
             }
             if !held.grow(data.len(), WAITING_BYTES_MAX) {
-                return Err(Denial::Overloaded { read: false });
+                return Err(Denial::Overloaded {
+                    read: method.is_safe(),
+                });
             }
             // Nearly always there is one piece: it is passed on without a copy.
             if first.is_empty() && whole.is_empty() {

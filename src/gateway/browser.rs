@@ -26,13 +26,24 @@ pub(super) fn check_origin(method: Method, headers: &HeaderMap) -> Result<(), De
     }
 }
 
-/// `https://host:port` of the request itself. `null` and everything else is foreign.
+/// `https://host:port` of the request itself, where the port may be left out if it is the scheme's own. `null` and
+/// everything else is foreign.
 fn is_own(origin: &[u8], headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).map(http::HeaderValue::as_bytes);
-    let authority = origin
-        .strip_prefix(b"https://")
-        .or_else(|| origin.strip_prefix(b"http://"));
-    matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
+    let Some(host) = headers.get(HOST).map(http::HeaderValue::as_bytes) else {
+        return false;
+    };
+    let schemes: [(&[u8], &[u8]); 2] = [(b"https://", b":443"), (b"http://", b":80")];
+    schemes.into_iter().any(|(scheme, port)| {
+        let plain = |authority: &[u8]| {
+            authority
+                .strip_suffix(port)
+                .unwrap_or(authority)
+                .to_ascii_lowercase()
+        };
+        origin
+            .strip_prefix(scheme)
+            .is_some_and(|authority| plain(authority) == plain(host))
+    })
 }
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -63,6 +74,26 @@ mod tests {
         ];
         assert_eq!(check(Method::Post, &own), Ok(()));
         assert_eq!(check(Method::Delete, &[("sec-fetch-site", "none")]), Ok(()));
+    }
+
+    #[test]
+    fn a_schemes_own_port_may_be_written_or_left_out() {
+        for (host, origin, is_own_page) in [
+            ("gw.example.org:443", "https://gw.example.org", true),
+            ("gw.example.org", "https://gw.example.org:443", true),
+            ("gw.example.org:80", "http://gw.example.org", true),
+            ("gw.example.org:80", "https://gw.example.org", false),
+            ("gw.example.org:443", "https://gw.example.org:8443", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            headers.insert(ORIGIN, origin.parse().unwrap());
+            assert_eq!(
+                check_origin(Method::Post, &headers).is_ok(),
+                is_own_page,
+                "{host} {origin}"
+            );
+        }
     }
 
     #[test]

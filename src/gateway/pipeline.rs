@@ -158,7 +158,7 @@ impl Gateway {
         match grant.operation().body() {
             BodyKind::Empty => {
                 if !body.is_end_stream() {
-                    body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX).await?)?;
+                    body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, call.method).await?)?;
                 }
                 Ok((grant, Cargo::None))
             }
@@ -204,7 +204,7 @@ impl Gateway {
         }
         let coding = body_policy::json_coding(&head.headers)?;
         let limit = policy.requests.max_body;
-        let sent = self.read_whole(body, limit).await?;
+        let sent = self.read_whole(body, limit, call.method).await?;
         let bytes = match coding {
             Coding::Plain => sent,
             Coding::Gzip => Bytes::from(body_policy::decode_gzip(&sent, limit)?),
