@@ -138,7 +138,7 @@ pub(super) struct FileJournal {
     path: PathBuf,
     /// Held, not read. It is not the database itself that is locked, so that nobody comes in between when that is
     /// opened again.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Journal for FileJournal {
@@ -177,7 +177,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn opened(self, path: PathBuf, lock: File, set_aside: Option<PathBuf>, attach: impl Attach) -> Opened {
+    fn opened(self, path: PathBuf, lock: Lock, set_aside: Option<PathBuf>, attach: impl Attach) -> Opened {
         Opened {
             journal: FileJournal {
                 database: self.database,
@@ -351,7 +351,18 @@ fn make_directory(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+/// That a gateway uses the directory.
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing it would not do: a process that is being started at this moment has a copy of it until it runs.
+    fn drop(&mut self) {
+        // If it fails, the closing that follows gives it up.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let path = directory.join(LOCK);
     let file = OpenOptions::new()
         .write(true)
@@ -361,7 +372,7 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         .open(&path)
         .map_err(failed(&path, "open the lock"))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(directory.join(FILE))),
         Err(TryLockError::Error(error)) => Err(failed(&path, "take the lock")(error)),
     }

@@ -32,6 +32,17 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn the_directory_is_free_again_though_a_process_that_is_being_started_has_a_copy_of_the_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let held = lock(directory.path()).unwrap();
+    let copy = held.0.try_clone().unwrap();
+    assert!(matches!(lock(directory.path()), Err(OpenError::InUse(_))));
+    drop(held);
+    assert!(lock(directory.path()).is_ok());
+    drop(copy);
+}
+
+#[test]
 fn the_instance_stays_the_same_from_the_first_start_on() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let first = open(one.path()).1;
