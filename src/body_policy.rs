@@ -171,6 +171,7 @@ fn unknown_field(key: &str, kind: JsonBody, extra: &[String]) -> Denial {
     Denial::UnknownField {
         field: quotable(key),
         nearest: nearest.map(str::to_owned),
+        in_creation: is_creation(kind),
     }
 }
 

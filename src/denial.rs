@@ -102,6 +102,8 @@ pub enum Denial {
         field: String,
         /// The nearest key that exists.
         nearest: Option<String>,
+        /// Whether it is a creation's body, to which the operator may admit more keys.
+        in_creation: bool,
     },
     /// A setting that the client may not choose.
     ConfRefused {
@@ -352,11 +354,11 @@ impl Denial {
                 "The request's body did not arrive in time. Nothing was sent to Livy; try again."),
             Self::UnsupportedBody(what) => row(415, "unsupported_body", Whose::Caller, "unsupported body", what.clone()),
             Self::InvalidBody(what) => row(400, "invalid_body", Whose::Caller, "invalid body", what.clone()),
-            Self::UnknownField { field, nearest } => row(400, "unknown_field", Whose::Caller, "unknown field in the body",
-                match nearest {
-                    Some(nearest) => format!("The body has a field '{field}' that Livy does not know. Did you mean '{nearest}'? If your Livy does know it, ask the administrator for requests.extra_fields."),
-                    None => format!("The body has a field '{field}' that Livy does not know. Leave it out; if your Livy does know it, ask the administrator for requests.extra_fields."),
-                }),
+            Self::UnknownField { field, nearest, in_creation } => row(400, "unknown_field", Whose::Caller, "unknown field in the body", {
+                let instead = nearest.as_ref().map_or_else(|| "Leave it out.".to_owned(), |nearest| format!("Did you mean '{nearest}'?"));
+                let admitted = if *in_creation { " If your Livy does know it, ask the administrator for requests.extra_fields." } else { "" };
+                format!("The body has a field '{field}' that Livy does not know. {instead}{admitted}")
+            }),
             Self::ConfRefused { key, value, rule } => row(400, "conf_refused", Whose::Caller, "conf key refused", format!(
                 "The setting '{key}' with the value '{value}' is refused: {rule}. Leave it out."
             )),
@@ -478,6 +480,7 @@ impl Denial {
             Self::UnknownField {
                 field: "proxyuser".into(),
                 nearest: Some("proxyUser".into()),
+                in_creation: true,
             },
             Self::ConfRefused {
                 key: "livy.rsc.proxy_user".into(),

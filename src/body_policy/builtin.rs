@@ -110,7 +110,7 @@ const PLACES: &str = "where Spark keeps logs, staged files and scratch data is d
 const SECURITY: &str = "it weakens who may see, stop or speak to the session, or what is hidden in its logs";
 const TAGS: &str = "Livy finds and kills applications by their tags";
 
-// The operator can open single ones. T86 and after of the threat model: hooks for code, dependencies, environment,
+// The operator can open single ones: hooks for code, dependencies, environment,
 // everything of Hadoop and Kubernetes, and whatever protects a session from others.
 const UNSAFE: [Rule; 49] = [
     rule(Pattern::HasPart("extrajavaoptions"), CODE),

@@ -51,12 +51,8 @@ pub(super) fn is_spark_key(key: &str) -> bool {
 pub(super) fn check(json: &str) -> Result<StrictObject<'_>, Denial> {
     let mut settings = StrictObject::parse(json.as_bytes())?;
     let mut unwanted = Vec::new();
-    let resolves_nothing = resolves_nothing(&settings);
     for (key, json) in settings.members() {
         match judge_conf_key(key) {
-            ConfVerdict::Unsafe(_) if resolves_nothing && matches!(key, PACKAGES | IVY) => {
-                unwanted.push(key.to_owned());
-            }
             ConfVerdict::Refuse(reason) => return Err(refused(key, &value_of(json), reason)),
             ConfVerdict::Drop => unwanted.push(key.to_owned()),
             // Livy passes a null on to Spark, as a setting without a value. It does not excuse the key.
@@ -68,17 +64,6 @@ pub(super) fn check(json: &str) -> Result<StrictObject<'_>, Denial> {
         settings.remove(&key);
     }
     Ok(settings)
-}
-
-/// Whether packages are asked for in name only: livyc sends an empty list and a folder for it with every session. Spark does
-/// nothing with either, and neither do we.
-fn resolves_nothing(settings: &StrictObject<'_>) -> bool {
-    let packages = settings.get(PACKAGES).map(value_of);
-    packages.is_none_or(|packages| packages.trim().is_empty())
-        && settings
-            .keys()
-            .filter(|key| key.starts_with("spark.jars."))
-            .all(|key| matches!(key, PACKAGES | IVY))
 }
 
 /// A setting's value as Livy reads it: the text of a string, a number or boolean as it is written.
@@ -149,8 +134,6 @@ const fn is_key_byte(byte: u8) -> bool {
 pub(super) const APP_NAME: &str = "spark.app.name";
 
 const USER_VARIABLES: [&str; 2] = ["HADOOP_USER_NAME", "HADOOP_PROXY_USER"];
-const PACKAGES: &str = "spark.jars.packages";
-const IVY: &str = "spark.jars.ivy";
 const SYNTAX: &str = "a key is 'spark.' and then letters, digits, '.', '_' or '-' only";
 /// Linux hands a process no argument of more than 128 KiB.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -161,21 +144,6 @@ mod tests {
 
     fn is_refused(key: &str) -> bool {
         matches!(judge_conf_key(key), ConfVerdict::Refuse(_))
-    }
-
-    #[test]
-    fn an_empty_list_of_packages_is_left_out_and_one_that_is_not_is_no_way_around_the_rule() {
-        let kept = |json: &str| check(json).unwrap().to_string();
-        assert_eq!(
-            kept(r#"{"spark.jars.ivy":"/opt/ivy","spark.jars.packages":"","spark.a":"1"}"#),
-            r#"{"spark.a":"1"}"#
-        );
-        for asking in [
-            r#"{"spark.jars.ivy":"/opt/ivy","spark.jars.packages":"org.x:y:1"}"#,
-            r#"{"spark.jars.ivy":"/opt/ivy","spark.jars.packages":"","spark.jars.ivySettings":"/x"}"#,
-        ] {
-            assert_eq!(kept(asking), asking, "the operator's rules decide");
-        }
     }
 
     #[test]

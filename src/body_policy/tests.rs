@@ -173,6 +173,19 @@ fn the_operator_can_admit_a_key_but_never_one_that_names_a_user() {
 }
 
 #[test]
+fn an_extra_field_is_taken_in_creations_only_and_no_other_refusal_advises_one() {
+    let extra = ["sparkVersion".to_owned()];
+    let statement = br#"{"code":"1","sparkVersion":"3"}"#;
+    let denial = check(statement, JsonBody::Statement, &extra).unwrap_err();
+    assert!(!denial.answer().message.contains("extra_fields"), "{denial:?}");
+    let denial = check(br#"{"sparkVersion":"3"}"#, SESSION, &[]).unwrap_err();
+    assert!(
+        denial.answer().message.contains("requests.extra_fields"),
+        "{denial:?}"
+    );
+}
+
+#[test]
 fn nulls_are_left_out_so_that_livys_defaults_and_checks_hold() {
     let body = r#"{"conf":null,"jars":null,"name":null,"kind":"spark","driverCores":null}"#;
     assert_eq!(rendered(body, SESSION, None), r#"{"kind":"spark"}"#);

@@ -35,6 +35,7 @@ impl BodyRules {
             Some(json) => StrictObject::parse(json.as_bytes())?.into_owned(),
             None => StrictObject::default(),
         };
+        let was_thinned = self.conf.leave_out_what_does_nothing(&mut settings);
         for asked in asked(object, &settings) {
             if !self.conf.is_the_operators(&asked, who)? {
                 self.conf.judge(&asked)?;
@@ -44,7 +45,7 @@ impl BodyRules {
             }
         }
         self.check_files(object)?;
-        let has_changed = self.conf.set(object, &mut settings, who)?;
+        let has_changed = self.conf.set(object, &mut settings, who)? || was_thinned;
         self.conf.check_dynamic_allocation(&settings)?;
         if has_changed {
             object.set_object(CONF, &settings);
@@ -135,6 +136,32 @@ impl ConfRules {
         Ok(default.is_some_and(|(key, template)| {
             template.fill_in(key, who).is_ok_and(|value| asked.value == value)
         }))
+    }
+
+    /// Packages asked for in name only: livyc sends an empty list, and a folder for it, with every session. Neither does
+    /// anything unless somebody else names packages, so what the operator opened or sets itself stays.
+    fn leave_out_what_does_nothing(&self, settings: &mut StrictObject<'_>) -> bool {
+        let packages = settings.get(PACKAGES).map(value_of);
+        let names_none = packages.is_none_or(|packages| packages.trim().is_empty());
+        let is_the_only_way = settings
+            .keys()
+            .filter(|key| key.starts_with(RESOLUTION))
+            .all(|key| matches!(key, PACKAGES | IVY));
+        let is_the_operators = |key: &str| {
+            let mut set = self.force.iter().chain(&self.default);
+            set.any(|(set, _)| set.canonical.starts_with(RESOLUTION))
+                || self.allow_unsafe.iter().any(|pattern| pattern.matches(key))
+        };
+        let mut has_changed = false;
+        if names_none && is_the_only_way {
+            for key in [PACKAGES, IVY] {
+                if settings.get(key).is_some() && !is_the_operators(key) {
+                    settings.remove(key);
+                    has_changed = true;
+                }
+            }
+        }
+        has_changed
     }
 
     fn judge(&self, asked: &Asked<'_>) -> Result<(), Denial> {
@@ -272,6 +299,10 @@ fn check_maximum(of: &ConfKey, maximum: &Maximum, key: &str, value: &str) -> Res
     })
 }
 
+/// What begins so makes spark-submit resolve dependencies.
+const RESOLUTION: &str = "spark.jars.";
+const PACKAGES: &str = "spark.jars.packages";
+const IVY: &str = "spark.jars.ivy";
 /// The lists of files among a creation's fields.
 const FILE_FIELDS: [(&str, Alias); 4] = [
     ("jars", Alias::Refused),

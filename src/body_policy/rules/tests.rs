@@ -6,6 +6,8 @@ use crate::denial::Denial;
 use crate::livy::json::StrictObject;
 use crate::livy::operation::JsonBody;
 
+mod packages;
+
 const SESSION: JsonBody = JsonBody::CreateSession;
 const BATCH: JsonBody = JsonBody::CreateBatch;
 
