@@ -12,6 +12,7 @@ import java.util.HashSet;
 import java.util.Properties;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import org.apache.livy.rsc.RSCConf;
@@ -36,6 +37,8 @@ public class StandInDriver extends RSCDriver {
   private final String sessionKind;
   private final int retained;
   private final ExecutorService interpreter = Executors.newSingleThreadExecutor();
+  private final ExecutorService answers = Executors.newSingleThreadExecutor();
+  private final CountDownLatch ready = new CountDownLatch(1);
   private final TreeMap<Integer, Statement> statements = new TreeMap<>();
   private final Set<Rpc> authenticated = new HashSet<>();
   private int nextId = 0;
@@ -86,6 +89,7 @@ public class StandInDriver extends RSCDriver {
       throw new IllegalStateException("the Python interpreter did not start");
     }
     enter("idle");
+    ready.countDown();
     return new SparkEntries(conf); // asked for nothing: Spark, if any, lives in Python
   }
 
@@ -116,15 +120,23 @@ public class StandInDriver extends RSCDriver {
     return "'" + word.replace("'", "'\"'\"'") + "'";
   }
 
+  /**
+   * Nothing is said before the interpreter is there: all connections of Livy 0.7.1 share one list of
+   * what awaits a reply, and when the first one ends, which only told the server where this driver
+   * is, that list is thrown away. A reply that then comes ends its connection, and the session.
+   */
   @Override
   protected synchronized void onClientAuthenticated(Rpc client) {
     authenticated.add(client);
-    tell(client, state);
+    if (!state.equals("starting")) {
+      tell(client, state);
+    }
   }
 
   @Override
   protected void shutdownContext() {
     interpreter.shutdownNow();
+    answers.shutdownNow();
     if (python != null) {
       python.destroy();
     }
@@ -133,7 +145,14 @@ public class StandInDriver extends RSCDriver {
 
   /** The server's own jobs: a ping, and the adding of uploaded files. Users' jobs come bypassed. */
   public void handle(ChannelHandlerContext context, JobRequest<?> request) {
-    broadcast(new JobResult<Void>(request.id, null, null));
+    answers.execute(() -> {
+      try {
+        ready.await(); // as Livy's own driver, which does no job before there is a context
+        broadcast(new JobResult<Void>(request.id, null, null));
+      } catch (InterruptedException e) {
+        // the driver ends
+      }
+    });
   }
 
   public Integer handle(ChannelHandlerContext context, ReplJobRequest request) {
