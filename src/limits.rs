@@ -152,15 +152,15 @@ pub struct Wait(pub Duration);
 pub struct LoginCounters {
     limits: LoginLimits,
     clock: Ticks,
-    requests: Arc<Limiter<AddressKey, Cells<AddressKey>>>,
+    requests: Limiter<AddressKey, Cells<AddressKey>>,
     /// Two views of the same cells: one looks whether there is room, the other takes it.
-    failures_left: Arc<Limiter<AddressKey, Look<AddressKey>>>,
-    failures: Arc<Limiter<AddressKey, Cells<AddressKey>>>,
-    attempts: Arc<Limiter<(AddressKey, u64), Cells<(AddressKey, u64)>>>,
+    failures_left: Limiter<AddressKey, Look<AddressKey>>,
+    failures: Limiter<AddressKey, Cells<AddressKey>>,
+    attempts: Limiter<(AddressKey, u64), Cells<(AddressKey, u64)>>,
     accounts: RandomState,
 }
 
-type Limiter<K, S> = RateLimiter<K, S, Ticks, NoOpMiddleware<Duration>>;
+type Limiter<K, S> = Arc<RateLimiter<K, S, Ticks, NoOpMiddleware<Duration>>>;
 
 impl LoginCounters {
     /// Counters that start empty.
