@@ -255,7 +255,7 @@ pub enum Hint {
     None,
     /// The two `WWW-Authenticate` lines.
     Challenge,
-    /// `Retry-After`, rounded up to whole seconds.
+    /// `Retry-After`: at least this, in whole seconds.
     RetryAfter(Duration),
     /// `Allow`.
     Allow(&'static str),

@@ -227,7 +227,10 @@ async fn a_livy_that_is_gone_is_503_with_a_time_to_come_back_and_nothing_is_lost
     {
         let reply = rig.ask(&request).await;
         reply.expect_refusal(503, "upstream_unreachable");
-        assert_eq!(reply.header("retry-after"), Some("5"));
+        assert!(
+            matches!(reply.header("retry-after"), Some("5" | "6")),
+            "{reply:?}"
+        );
     }
     // A list that is too old to be shown is as bad as none, and what a number means is then not known.
     rig.clock.advance(Duration::from_secs(10));
