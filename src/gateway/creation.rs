@@ -161,9 +161,11 @@ impl Gateway {
         for kind in Kind::ALL {
             let first = shared.lists.first(kind, shared.moments.next()).await;
             first.map_err(|denial| unlisted(&denial))?;
-            }
         }
-        let first = shared.ledger.reserve(reservation.clone(), shared.moments.next()).await;
+        let first = shared
+            .ledger
+            .reserve(reservation.clone(), shared.moments.next())
+            .await;
         if !matches!(first, Err(NoPlace::Exceeded { .. } | NoPlace::NameTaken { .. })) {
             return Ok(first);
         }

@@ -69,7 +69,11 @@ impl Gateway {
             return Ok(found);
         }
         // What was created around the gateway is known from the first list on.
-        self.0.shared.lists.first(kind, self.0.shared.moments.next()).await?;
+        self.0
+            .shared
+            .lists
+            .first(kind, self.0.shared.moments.next())
+            .await?;
         Ok(match session.key() {
             SessionKey::Id(id) => ledger.by_id(kind, *id).await,
             SessionKey::Name(name) => match ledger.by_name(user, kind, name).await {

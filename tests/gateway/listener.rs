@@ -45,7 +45,11 @@ async fn requests_sent_at_once_are_answered_each_and_in_order() {
     assert_eq!(client.reply().await.json()["id"], 1);
     let listed = client.reply().await.json();
     assert_eq!(
-        (&listed["total"], &listed["sessions"][0]["name"], &listed["sessions"][1]["name"]),
+        (
+            &listed["total"],
+            &listed["sessions"][0]["name"],
+            &listed["sessions"][1]["name"]
+        ),
         (&2.into(), &"first".into(), &"second".into())
     );
     assert!(client.reply().await.json()["version"].is_string());

@@ -411,7 +411,10 @@ async fn listless_livy(body: &str) -> String {
             let answer = answer.clone();
             tokio::spawn(async move {
                 while crate::rig::raw_head(&mut stream).await.is_some() {
-                    if tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.is_err() {
+                    if tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes())
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }

@@ -443,7 +443,8 @@ pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + '
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
                 for number in 0.. {
-                    if asked.0.write_all(&answer(number)).await.is_err() || raw_head(&mut asked.0).await.is_none()
+                    if asked.0.write_all(&answer(number)).await.is_err()
+                        || raw_head(&mut asked.0).await.is_none()
                     {
                         return;
                     }

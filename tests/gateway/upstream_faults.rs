@@ -20,11 +20,7 @@ const STATEMENT: &str = r#"{"code":"1 + 1"}"#;
 
 /// A gateway before a Livy with an idle session 0 of alice's and a batch 0.
 async fn with_sessions() -> Rig {
-    Setup::new()
-        .plant(Kind::Session)
-        .plant(Kind::Batch)
-        .start()
-        .await
+    Setup::new().plant(Kind::Session).plant(Kind::Batch).start().await
 }
 
 /// Everything that changes something: the request, with method and path as Livy gets them.
@@ -95,7 +91,11 @@ fn expect_found(rig: &Rig, reply: &Reply, path: &str, is_created: bool) {
     let (json, id) = (reply.json(), made[1].id);
     let location = format!("/livy{path}/{id}");
     assert_eq!(reply.header("location"), Some(location.as_str()));
-    assert_eq!((&json["id"], &json["name"]), (&id.into(), &serde_json::Value::Null), "{json}");
+    assert_eq!(
+        (&json["id"], &json["name"]),
+        (&id.into(), &serde_json::Value::Null),
+        "{json}"
+    );
 }
 
 fn canned(status: u16, headers: &[(&str, &str)], body: &str) -> Canned {
@@ -149,7 +149,10 @@ async fn a_creation_whose_client_left_is_still_checked_and_undone_if_it_ran_as_t
         })
         .await;
     let requests = rig.livy().requests();
-    let deletions: Vec<_> = requests.iter().filter(|request| request.method == "DELETE").collect();
+    let deletions: Vec<_> = requests
+        .iter()
+        .filter(|request| request.method == "DELETE")
+        .collect();
     assert_eq!(deletions.len(), 1, "{deletions:?}");
     assert!(
         deletions[0].path.starts_with("/sessions/livy-session-gw"),
@@ -378,8 +381,7 @@ async fn a_slow_creation_is_looked_up_after_90_seconds_and_was_sent_once() {
 #[tokio::test]
 async fn a_small_answer_that_stops_coming_is_504_after_the_read_timeout() {
     let rig = Rig::start().await;
-    rig.livy()
-        .fault(Fault::hold_answer_body(5).on("GET", "/version"));
+    rig.livy().fault(Fault::hold_answer_body(5).on("GET", "/version"));
     let request = get("/livy/version");
     let (reply, took) = rig.pass_until(Duration::from_secs(5), rig.ask(&request)).await;
     reply.expect_refusal(504, "upstream_timeout");
@@ -519,10 +521,7 @@ async fn livys_no_to_the_gateway_itself_is_told_as_the_operators_matter() {
             "upstream_login_failed",
         ),
     ] {
-        for (request, status) in [
-            (get("/livy/version"), 502),
-            (post("/livy/sessions", CREATE), 424),
-        ] {
+        for (request, status) in [(get("/livy/version"), 502), (post("/livy/sessions", CREATE), 424)] {
             rig.livy().fault(fault.clone());
             let reply = rig.ask(&request).await;
             reply.expect_refusal(status, code);

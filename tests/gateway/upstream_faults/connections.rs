@@ -153,7 +153,10 @@ async fn a_lost_answer_to_a_creation_is_201_and_the_session_is_there_once_and_us
     assert_eq!(rig.ask(&get("/livy/sessions")).await.json()["total"], 2);
     rig.ask(&get("/livy/sessions/1/state")).await.expect_status(200);
     let path = rig.livy().last().path;
-    assert!(path.starts_with("/sessions/livy-session-gw") && path.ends_with("/state"), "{path}");
+    assert!(
+        path.starts_with("/sessions/livy-session-gw") && path.ends_with("/state"),
+        "{path}"
+    );
 }
 
 #[tokio::test]
@@ -166,7 +169,12 @@ async fn a_creation_that_livy_lost_is_409_and_keeps_its_place_and_nothing_is_lis
     assert_eq!(times(rig.livy(), "POST", "/sessions"), 1);
     assert_eq!(rig.livy().sessions().len(), 0);
     assert_eq!(rig.ask(&get("/livy/sessions")).await.json()["total"], 0);
-    let places = rig.app().shared().ledger.all(livy_gateway::livy::Kind::Session).await;
+    let places = rig
+        .app()
+        .shared()
+        .ledger
+        .all(livy_gateway::livy::Kind::Session)
+        .await;
     let standings: Vec<_> = places.iter().map(|place| place.standing).collect();
     assert_eq!(standings, [livy_gateway::ledger::Standing::InDoubt]);
 }
@@ -189,9 +197,7 @@ async fn one_connection_serves_many_requests() {
 #[tokio::test]
 async fn a_connection_is_free_for_others_only_when_its_answer_was_read_to_the_end() {
     let rig = Rig::start().await;
-    let held = rig
-        .livy()
-        .fault(Fault::hold_answer_body(5).on("GET", "/version"));
+    let held = rig.livy().fault(Fault::hold_answer_body(5).on("GET", "/version"));
     let mut first = rig.connect().await;
     first.send(get("/livy/version")).await;
     held.hit(1).await;
