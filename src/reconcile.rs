@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::clock::Moments;
@@ -257,7 +257,7 @@ impl Reconciler {
         let mut missed = HashMap::new();
         let mut before = None;
         loop {
-            let earliest = Instant::now() + CALL_INTERVAL;
+            let earliest = sleep(CALL_INTERVAL);
             let began = self.moments.next();
             match self.fetch(kind).await {
                 Ok(listing) => {
@@ -270,7 +270,7 @@ impl Reconciler {
             let interval = self.policy.current().state.reconcile;
             tokio::select! {
                 () = sleep(interval) => {}
-                () = self.lists.wanted(kind) => sleep_until(earliest).await,
+                () = self.lists.wanted(kind) => earliest.await,
             }
         }
     }

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -64,6 +65,7 @@ impl Desk {
         };
         desk.put("gateway.toml", CONFIGURATION);
         desk.put("hmac.key", &uuid::Uuid::now_v7().simple().to_string());
+        fs::set_permissions(desk.path("hmac.key"), fs::Permissions::from_mode(0o600)).unwrap();
         for arguments in [&["alice", "--group", "analysts"][..], &["zeppelin"]] {
             let add = [&["users", "add", "--file", "users.htpasswd"][..], arguments].concat();
             assert_eq!(desk.run(&add, "a password of this test\n").code, Some(0));

@@ -244,7 +244,10 @@ async fn a_livy_that_is_gone_is_503_with_a_time_to_come_back_and_nothing_is_lost
     ] {
         let reply = rig.ask(&request).await;
         reply.expect_refusal(503, "upstream_unreachable");
-        assert_eq!(reply.header("retry-after"), Some("5"));
+        assert!(
+            matches!(reply.header("retry-after"), Some("5" | "6")),
+            "{reply:?}"
+        );
     }
     rig.livy().resume();
     assert!(rig.livy().requests().is_empty());
@@ -265,7 +268,7 @@ async fn a_livy_that_could_never_be_listed_is_sent_no_creation_until_it_was() {
         post("/livy/batches", r#"{"file":"hdfs:///a.jar"}"#),
     ] {
         let reply = rig.ask(&body).await;
-        reply.expect_refusal(503, "unavailable");
+        reply.expect_refusal(503, "upstream_unreachable");
         assert!(reply.header("retry-after").is_some(), "{reply:?}");
     }
     rig.livy().resume();
@@ -273,7 +276,7 @@ async fn a_livy_that_could_never_be_listed_is_sent_no_creation_until_it_was() {
     eventually("creations are taken again", async || {
         let reply = rig.ask(&post("/livy/sessions", CREATE)).await;
         if reply.status != 201 {
-            reply.expect_refusal(503, "unavailable");
+            reply.expect_refusal(503, "upstream_unreachable");
         }
         reply.status == 201
     })

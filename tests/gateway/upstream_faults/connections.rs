@@ -302,7 +302,7 @@ async fn a_livy_that_accepts_connections_and_never_speaks_tls_is_unreachable() {
         .await;
     rig.ask(&post("/livy/sessions", CREATE))
         .await
-        .expect_refusal(503, "unavailable");
+        .expect_refusal(503, "upstream_unreachable");
     rig.ask(&get("/livy/version"))
         .await
         .expect_refusal(503, "upstream_unreachable");
