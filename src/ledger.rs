@@ -7,6 +7,7 @@
 //! A place is known by its [`Marker`], which is also the session's name at Livy. What was created around the gateway
 //! has none of ours, and is *adopted*: seen in Livy's list, charged, and addressed by its number.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -151,7 +152,7 @@ pub enum NoPlace {
         id: Option<SessionId>,
     },
     /// The same idempotency key was used before; this is what it led to.
-    Before(Box<Place>),
+    Before(Arc<Place>),
     /// The store cannot write.
     Unavailable(Unavailable),
 }
@@ -202,7 +203,7 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
     fn forget_gone(&self, before: Duration) -> BoxFuture<'_, ()>;
 
     /// The place of this number.
-    fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Place>>;
+    fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Arc<Place>>>;
 
     /// The owner's place of this name, as the owner calls it.
     fn by_name<'a>(
@@ -210,19 +211,19 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
         owner: &'a LivyUser,
         kind: Kind,
         name: &'a SessionName,
-    ) -> BoxFuture<'a, Option<Place>>;
+    ) -> BoxFuture<'a, Option<Arc<Place>>>;
 
     /// One place.
-    fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Place>>;
+    fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Arc<Place>>>;
 
     /// All places of an owner, of one kind, in no order; those that are gone are left out.
-    fn owned_by<'a>(&'a self, owner: &'a LivyUser, kind: Kind) -> BoxFuture<'a, Vec<Place>>;
+    fn owned_by<'a>(&'a self, owner: &'a LivyUser, kind: Kind) -> BoxFuture<'a, Vec<Arc<Place>>>;
 
     /// All places that this subject asked for, of one kind; those that are gone are left out.
-    fn created_by<'a>(&'a self, subject: &'a str, kind: Kind) -> BoxFuture<'a, Vec<Place>>;
+    fn created_by<'a>(&'a self, subject: &'a str, kind: Kind) -> BoxFuture<'a, Vec<Arc<Place>>>;
 
     /// Every place of one kind, those that are gone included.
-    fn all(&self, kind: Kind) -> BoxFuture<'_, Vec<Place>>;
+    fn all(&self, kind: Kind) -> BoxFuture<'_, Vec<Arc<Place>>>;
 
     /// How much a scope holds.
     fn held<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Use>;

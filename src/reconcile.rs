@@ -104,7 +104,7 @@ enum Why {
 struct Known<'a> {
     kind: Kind,
     began: Duration,
-    places: &'a HashMap<PlaceKey, Place>,
+    places: &'a HashMap<PlaceKey, Arc<Place>>,
     /// What the list before did not show, with the time of its last change then.
     missed: &'a HashMap<PlaceKey, Duration>,
     /// When the list before began; a creation that was in doubt before went to the Livy of that list.
@@ -346,7 +346,7 @@ impl Reconciler {
             .into_values()
             .filter(|place| !listed.contains(&place.key) && place.changed < began)
             .filter(|place| matches!(place.standing, Standing::Owned { .. }))
-            .map(|place| (place.key, place.changed))
+            .map(|place| (place.key.clone(), place.changed))
             .collect()
     }
 

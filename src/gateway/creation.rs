@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::answer::AnswerBody;
 use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
-use super::sessions::with_location;
+use super::sessions::with_own_location;
 use super::{Gateway, reply};
 use crate::access::Grant;
 use crate::body_policy::CheckedBody;
@@ -144,10 +144,9 @@ impl Gateway {
         };
         let proxy_user = policy.livy.endpoint.proxy_user(&owner);
         errand.cargo = Cargo::Json(body.render(proxy_user, Some(reservation.marker.as_str())).into());
-        let asked = errand.asked();
-        let mut done = self.carry_out(policy, errand).await;
+        let mut done = self.carry_out(policy, &mut errand).await;
         done.answer = match done.answer {
-            Ok(response) => reply::hold(&asked, response).await,
+            Ok(response) => reply::hold(&errand.asked(), response).await,
             Err(denial) => Err(denial),
         };
         drop(turn);
@@ -384,7 +383,7 @@ impl Gateway {
         row: &Row,
     ) -> Response<AnswerBody> {
         let place = as_place(reservation, row, self.0.shared.moments.next());
-        let response = with_location(response, reservation.marker.as_str(), &place);
+        let response = with_own_location(response, &place);
         response.map(|body| match &body {
             AnswerBody::Whole(Some(bytes)) => match std::str::from_utf8(bytes) {
                 Ok(text) => AnswerBody::whole(Bytes::from(own_row(&place, text))),

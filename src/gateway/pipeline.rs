@@ -21,13 +21,12 @@ use super::body::Pace;
 use super::creation::Creation;
 use super::reply::{self, Asked};
 use super::report::Report;
-use super::sessions::as_the_client_knows_it;
+use super::sessions::{as_the_client_knows_it, names_the_session, with_own_location};
 use super::upload::{Trouble, Upload};
 use super::{Gateway, Shared, browser};
 use crate::access::{self, Grant};
 use crate::body_policy::{self, Coding};
 use crate::denial::Denial;
-use crate::identity::Principal;
 use crate::ledger::{Place, PlaceKey, Settlement};
 use crate::listener::Peer;
 use crate::livy::multipart::MultipartRewriter;
@@ -38,7 +37,7 @@ use crate::livy::target::Target;
 use crate::login::LoginPolicy;
 use crate::policy::{Impersonation, Policy};
 use crate::rewrite::{self, Outbound, Payload, TRACEPARENT, Trail};
-use crate::upstream::{Failure, ReplyBody, RequestBody, Reuse};
+use crate::upstream::{Failure, ReplyBody, Reuse, UploadBody};
 
 impl Gateway {
     /// Answers the request, or says why not.
@@ -52,16 +51,25 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let listener = policy.listeners.get(peer.listener).ok_or(Denial::Internal)?;
 
-        let target = Target::normalize(&head, &listener.base_paths)?;
-        let call = match route(&head.method, &target)? {
+        let target = Target::normalize(&head, &listener.base_paths).map_err(|denial| report.unrouted(&head, denial))?;
+        let call = match route(&head.method, &target).map_err(|denial| report.unrouted(&head, denial))? {
             Routed::Call(call) => call,
-            Routed::Options { allow } => return Ok(options(allow)),
+            Routed::Options { allow } => {
+                report.unrouted(&head, ());
+                return Ok(options(allow));
+            }
         };
         report.routed(&call.operation);
         browser::check_origin(call.method, &head.headers)?;
         check_expectation(&head.headers)?;
 
-        let principal = self.authenticate(policy, &head.headers, peer).await?;
+        // What is rare is boxed: whatever its futures hold would be carried along by every request.
+        let login = login_policy(policy);
+        let logins = &self.0.shared.logins;
+        let principal = match logins.cached(&login, &head.headers) {
+            Some(principal) => principal,
+            None => Box::pin(logins.authenticate(&login, &head.headers, peer.address.ip())).await?,
+        };
         report.identified(&principal);
         let acting = policy.identities.acting(
             &principal,
@@ -77,13 +85,17 @@ impl Gateway {
                 let principal = Arc::clone(&principal);
                 let address = peer.address.ip();
                 let granted = self.grant_session(policy, address, principal, acting, session, *action);
-                // Boxed, since what it waits for would be carried along by every request.
-                let (grant, place) = Box::pin(granted).await?;
+                let (grant, place) = granted.await?;
                 (grant, Some(place))
             }
         };
 
-        let (grant, cargo) = self.receive(policy, peer, &head, body, &call, grant).await?;
+        let is_bare = grant.operation().body() == BodyKind::Empty && body.is_end_stream();
+        let (grant, cargo) = if is_bare {
+            (grant, Cargo::None)
+        } else {
+            Box::pin(self.receive(policy, peer, &head, body, &call, grant)).await?
+        };
         report.acts_as(grant.livy_user());
         if let Operation::List(kind) = &call.operation {
             let list = self.list(
@@ -95,7 +107,7 @@ impl Gateway {
             );
             return Box::pin(list).await;
         }
-        let errand = Errand {
+        let mut errand = Errand {
             grant,
             place,
             method: call.method,
@@ -113,35 +125,12 @@ impl Gateway {
             self.carry_out_to_the_end(policy, errand, report).await
         } else {
             let done = if call.method.is_safe() {
-                self.carry_out(policy, errand).await
+                self.carry_out(policy, &mut errand).await
             } else {
                 Box::pin(self.carry_out_held(policy, errand)).await
             };
             report.heard_from_livy(done.livy_status, done.livy_took);
             done.answer
-        }
-    }
-
-    async fn authenticate(
-        &self,
-        policy: &Policy,
-        headers: &HeaderMap,
-        peer: Peer,
-    ) -> Result<Arc<Principal>, Denial> {
-        let login = LoginPolicy {
-            authn: &policy.authn,
-            identities: &policy.identities,
-            generation: policy.generation,
-        };
-        match self.0.shared.logins.cached(&login, headers) {
-            Some(principal) => Ok(principal),
-            None => {
-                self.0
-                    .shared
-                    .logins
-                    .authenticate(&login, headers, peer.address.ip())
-                    .await
-            }
         }
     }
 
@@ -266,14 +255,13 @@ impl Gateway {
             errand.cargo = Cargo::None;
             return self.create(policy, errand, *creation).await;
         }
-        let asked = errand.asked();
         let deleted = match (errand.grant.operation(), &errand.place) {
             (Operation::On(_, Action::Delete), Some(place)) => Some(place.key.clone()),
             (Operation::On(..) | Operation::Version | Operation::List(_) | Operation::Create(_), _) => None,
         };
-        let mut done = self.carry_out(policy, errand).await;
+        let mut done = self.carry_out(policy, &mut errand).await;
         done.answer = match done.answer {
-            Ok(response) => reply::hold(&asked, response).await,
+            Ok(response) => reply::hold(&errand.asked(), response).await,
             Err(denial) => Err(denial),
         };
         if let (Some(key), Ok(response)) = (deleted, &done.answer)
@@ -286,69 +274,49 @@ impl Gateway {
     }
 
     /// Asks Livy, and translates its answer.
-    pub(super) async fn carry_out(&self, policy: &Policy, mut errand: Errand) -> Done {
+    pub(super) async fn carry_out(&self, policy: &Policy, errand: &mut Errand) -> Done {
         let began = self.0.shared.clock.monotonic();
-        let asked = errand.asked();
-        let named = errand
-            .place
-            .take()
-            .map(|place| (place, errand.grant.operation().clone()));
-        if errand.reads_a_renamed_session(named.as_ref()) {
+        let method = errand.method;
+        if errand.reads_a_renamed_session() {
             // The length of what the client would get is known when it was read.
             errand.method = Method::Get;
         }
-        let told = errand.asked();
         let heard = self.forward(policy, errand).await;
         let livy_took = self.0.shared.clock.monotonic().saturating_sub(began);
-        match heard {
+        let (answer, livy_status) = match heard {
             Ok(reply) => {
                 let livy_status = Some(reply.status().as_u16());
-                let answer = reply::translate(&policy.livy.endpoint, &told, reply).await;
-                let answer = match (answer, named) {
-                    (Ok(response), Some((place, operation))) => {
-                        as_the_client_knows_it(&asked, &operation, &place, response).await
-                    }
-                    (answer, _) => answer,
-                };
-                Done {
-                    answer,
-                    livy_status,
-                    livy_took,
-                }
+                let answer = reply::translate(&policy.livy.endpoint, &errand.asked(), reply).await;
+                errand.method = method;
+                (errand.in_the_clients_words(answer).await, livy_status)
             }
-            Err(denial) => Done {
-                answer: Err(denial),
-                livy_status: None,
-                livy_took,
-            },
+            Err(denial) => (Err(denial), None),
+        };
+        Done {
+            answer,
+            livy_status,
+            livy_took,
         }
     }
 
     /// Sends it. Only what is safe to ask twice goes a second time, when a kept connection turned out to be dead.
-    async fn forward(&self, policy: &Policy, mut errand: Errand) -> Result<Response<ReplyBody>, Denial> {
+    async fn forward(&self, policy: &Policy, errand: &mut Errand) -> Result<Response<ReplyBody>, Denial> {
         let is_safe = errand.method.is_safe();
-        let look = errand.grant.operation().where_to_look();
         let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
         let outbound = errand.compose(policy, payload)?;
-        let first = self
-            .0
-            .upstream
-            .send(&policy.livy, outbound, upload, Reuse::Allowed)
-            .await;
+        let upstream = &self.0.upstream;
+        let first = upstream.send(&policy.livy, outbound, upload, Reuse::Allowed).await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
                 let again = errand.compose(policy, Payload::Empty)?;
-                self.0
-                    .upstream
-                    .send(&policy.livy, again, None, Reuse::Never)
-                    .await
+                Box::pin(upstream.send(&policy.livy, again, None, Reuse::Never)).await
             }
             Ok(_) | Err(_) => first,
         };
         heard.map_err(|failure| match trouble.and_then(|trouble| trouble.take()) {
             // The body was broken off, so Livy never had a whole request.
             Some(denial) => denial,
-            None => failure.denial(is_safe, look),
+            None => failure.denial(is_safe, errand.grant.operation().where_to_look()),
         })
     }
 }
@@ -357,7 +325,7 @@ impl Gateway {
 pub(super) struct Errand {
     grant: Grant,
     /// The session that it is done to.
-    place: Option<Place>,
+    place: Option<Arc<Place>>,
     method: Method,
     page: Page,
     pub(super) cargo: Cargo,
@@ -368,26 +336,39 @@ pub(super) struct Errand {
 }
 
 impl Errand {
-    pub(super) fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked<'_> {
         Asked {
-            base: self.base.clone(),
+            base: &self.base,
             method: self.method,
             look: self.grant.operation().where_to_look(),
         }
     }
 
-    fn reads_a_renamed_session(&self, named: Option<&(Place, Operation)>) -> bool {
+    fn reads_a_renamed_session(&self) -> bool {
         self.method == Method::Head
-            && matches!(
-                named,
-                Some((
-                    Place {
-                        key: PlaceKey::Marker(_),
-                        ..
-                    },
-                    Operation::On(_, Action::Read)
-                ))
-            )
+            && matches!(self.grant.operation(), Operation::On(_, Action::Read))
+            && self
+                .place
+                .as_ref()
+                .is_some_and(|place| matches!(place.key, PlaceKey::Marker(_)))
+    }
+
+    /// Livy's answer, with what the client calls its session.
+    async fn in_the_clients_words(
+        &self,
+        answer: Result<Response<AnswerBody>, Denial>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let response = answer?;
+        let Some(place) = &self.place else {
+            return Ok(response);
+        };
+        let (asked, operation) = (self.asked(), self.grant.operation());
+        let response = with_own_location(response, place);
+        if names_the_session(operation, place, response.status()) {
+            Box::pin(as_the_client_knows_it(&asked, operation, place, response)).await
+        } else {
+            Ok(response)
+        }
     }
 
     fn compose(&self, policy: &Policy, payload: Payload) -> Result<Outbound, Denial> {
@@ -450,7 +431,7 @@ pub(super) enum Cargo {
 }
 
 impl Cargo {
-    fn load(self) -> (Payload, Option<RequestBody>, Option<Trouble>) {
+    fn load(self) -> (Payload, Option<UploadBody>, Option<Trouble>) {
         match self {
             Self::None | Self::Creation(_) => (Payload::Empty, None, None),
             Self::Json(bytes) => (Payload::Json(bytes), None, None),
@@ -463,6 +444,14 @@ impl Cargo {
                 )
             }
         }
+    }
+}
+
+fn login_policy(policy: &Policy) -> LoginPolicy<'_> {
+    LoginPolicy {
+        authn: &policy.authn,
+        identities: &policy.identities,
+        generation: policy.generation,
     }
 }
 

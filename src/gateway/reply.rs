@@ -14,10 +14,10 @@ use crate::rewrite::{self, Endpoint};
 use crate::upstream::{ReplyBody, ReplyError};
 
 /// How a request came in, as far as its answer depends on it.
-#[derive(Debug)]
-pub(super) struct Asked {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
     /// Where `Location` begins.
-    pub(super) base: Box<str>,
+    pub(super) base: &'a str,
     pub(super) method: Method,
     /// Where a lost outcome can be seen.
     pub(super) look: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct Asked {
 /// Translates Livy's answer. A success passes as it arrives; an error is read first.
 pub(super) async fn translate(
     endpoint: &Endpoint,
-    asked: &Asked,
+    asked: &Asked<'_>,
     reply: Response<ReplyBody>,
 ) -> Result<Response<AnswerBody>, Denial> {
     let read = asked.method.is_safe();
@@ -49,6 +49,7 @@ pub(super) async fn translate(
             };
             let mut response = Response::new(body);
             *response.status_mut() = head.status;
+            response.headers_mut().reserve(HEADERS);
             copy_headers(endpoint, asked, &head.headers, response.headers_mut());
             Ok(response)
         }
@@ -107,7 +108,7 @@ async fn begin(mut body: ReplyBody) -> Result<AnswerBody, Denial> {
 
 /// Reads the rest of an answer, so that the connection is free and the outcome known before the client takes any of it.
 pub(super) async fn hold(
-    asked: &Asked,
+    asked: &Asked<'_>,
     response: Response<AnswerBody>,
 ) -> Result<Response<AnswerBody>, Denial> {
     let (head, body) = response.into_parts();
@@ -132,7 +133,7 @@ pub(super) async fn hold(
 
 /// Reads the rest of a small answer whose content is going to be looked at.
 pub(super) async fn hold_read(
-    asked: &Asked,
+    asked: &Asked<'_>,
     response: Response<AnswerBody>,
 ) -> Result<Response<AnswerBody>, Denial> {
     hold(asked, response).await.map_err(|denial| {
@@ -177,13 +178,13 @@ fn with_status(status: StatusCode, body: AnswerBody) -> Response<AnswerBody> {
 }
 
 /// By allow-list: no cookie, challenge, server name or anything else of Livy's passes.
-fn copy_headers(endpoint: &Endpoint, asked: &Asked, from: &HeaderMap, to: &mut HeaderMap) {
+fn copy_headers(endpoint: &Endpoint, asked: &Asked<'_>, from: &HeaderMap, to: &mut HeaderMap) {
     if let Some(content_type) = from.get(CONTENT_TYPE).filter(|_| is_json(from)) {
         to.insert(CONTENT_TYPE, content_type.clone());
     }
     if let Some(location) = from
         .get(LOCATION)
-        .and_then(|livy| rewrite::location(endpoint, &asked.base, livy))
+        .and_then(|livy| rewrite::location(endpoint, asked.base, livy))
     {
         to.insert(LOCATION, location);
     }
@@ -217,6 +218,8 @@ async fn read_whole(mut body: ReplyBody, limit: usize) -> Result<Bytes, Option<R
     Ok(whole.freeze())
 }
 
+/// Room for those of Livy that pass, and for the gateway's own.
+const HEADERS: usize = 8;
 /// What is left of an answer that is read whole: nearly all are smaller.
 const HELD_BYTES_MAX: u64 = 64 * 1024;
 const ERROR_BYTES_MAX: usize = 64 * 1024;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
+use http::request::Parts;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use tracing::info;
@@ -41,8 +42,9 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub(super) fn begin(shared: &'a Shared, peer: Peer, request: &Request<Incoming>) -> Self {
         let mut report = Self::unread(shared, peer);
-        report.asked = Some((request.method().clone(), request.uri().clone()));
-        report.agent = request.headers().get(USER_AGENT).cloned();
+        if tracing::enabled!(tracing::Level::INFO) {
+            report.agent = request.headers().get(USER_AGENT).cloned();
+        }
         report
     }
 
@@ -69,6 +71,12 @@ impl<'a> Report<'a> {
 
     pub(super) const fn request_id(&self) -> &HeaderValue {
         &self.request_id
+    }
+
+    /// What was asked is none of Livy's operations. Gives `why` back.
+    pub(super) fn unrouted<T>(&mut self, head: &Parts, why: T) -> T {
+        self.asked = Some((head.method.clone(), head.uri.clone()));
+        why
     }
 
     pub(super) fn routed(&mut self, operation: &Operation) {

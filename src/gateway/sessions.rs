@@ -30,10 +30,17 @@ impl Gateway {
         acting: Acting,
         session: &SessionRef,
         action: Action,
-    ) -> Result<(Grant, Place), Denial> {
-        let place = self
-            .place(&principal, acting.livy_user(), session)
-            .await?
+    ) -> Result<(Grant, Arc<Place>), Denial> {
+        let ledger = &self.0.shared.ledger;
+        let known = match session.key() {
+            SessionKey::Id(id) => ledger.by_id(session.kind(), *id).await,
+            SessionKey::Name(name) => ledger.by_name(acting.livy_user(), session.kind(), name).await,
+        };
+        let known = match known {
+            Some(known) => Some(known),
+            None => Box::pin(self.look_again(&principal, acting.livy_user(), session)).await?,
+        };
+        let place = known
             .filter(|place| place.standing.id().is_some())
             .ok_or_else(|| access::no_such(session))?;
         let at_livy = at_livy(&place).ok_or_else(|| access::no_such(session))?;
@@ -49,25 +56,20 @@ impl Gateway {
             access::authorize_session(principal, acting, (session, action), owned, at_livy, rules, peer)?;
         let place = match &place.key {
             PlaceKey::Marker(_) => place,
-            PlaceKey::Found(..) => self.found_still(place, session).await?,
+            PlaceKey::Found(..) => Box::pin(self.found_still(place, session)).await?,
         };
         Ok((grant, place))
     }
 
-    async fn place(
+    /// For what the ledger does not know at once: before the first list it does not know everything, and a delegate may
+    /// name what it created.
+    async fn look_again(
         &self,
         principal: &Principal,
         user: &LivyUser,
         session: &SessionRef,
-    ) -> Result<Option<Place>, Denial> {
+    ) -> Result<Option<Arc<Place>>, Denial> {
         let (ledger, kind) = (&self.0.shared.ledger, session.kind());
-        let found = match session.key() {
-            SessionKey::Id(id) => ledger.by_id(kind, *id).await,
-            SessionKey::Name(name) => ledger.by_name(user, kind, name).await,
-        };
-        if found.is_some() {
-            return Ok(found);
-        }
         // What was created around the gateway is known from the first list on.
         self.0
             .shared
@@ -90,7 +92,7 @@ impl Gateway {
 
     /// What has no marker is addressed by its number, which means another session after Livy was restarted: only when a
     /// list of this second says that it is still the same.
-    async fn found_still(&self, place: Place, session: &SessionRef) -> Result<Place, Denial> {
+    async fn found_still(&self, place: Arc<Place>, session: &SessionRef) -> Result<Arc<Place>, Denial> {
         let now = self.0.shared.moments.next();
         let since = now.saturating_sub(FRESH);
         self.0.shared.lists.since(place.kind, since).await?;
@@ -108,22 +110,23 @@ fn at_livy(place: &Place) -> Option<SessionRef> {
     }
 }
 
+/// Whether the body of this answer may say the marker where the client knows another name, or none.
+pub(super) fn names_the_session(operation: &Operation, place: &Place, status: StatusCode) -> bool {
+    let shows_it = matches!(operation, Operation::On(_, Action::Read | Action::Connect));
+    matches!(place.key, PlaceKey::Marker(_)) && (shows_it || !status.is_success())
+}
+
 /// Puts back what the client calls its session, wherever Livy says the marker.
 pub(super) async fn as_the_client_knows_it(
-    asked: &Asked,
+    asked: &Asked<'_>,
     operation: &Operation,
     place: &Place,
     response: Response<AnswerBody>,
 ) -> Result<Response<AnswerBody>, Denial> {
-    let (PlaceKey::Marker(marker), Operation::On(session, action)) = (&place.key, operation) else {
+    let (PlaceKey::Marker(marker), Operation::On(session, _)) = (&place.key, operation) else {
         return Ok(response);
     };
     let marker = marker.as_str();
-    let response = with_location(response, marker, place);
-    let shows_the_session = matches!(action, Action::Read | Action::Connect);
-    if response.status().is_success() && !shows_the_session {
-        return Ok(response);
-    }
     let response = reply::hold_read(asked, response).await?;
     let (mut head, body) = response.into_parts();
     let text = match &body {
@@ -149,18 +152,12 @@ pub(super) async fn as_the_client_knows_it(
 }
 
 /// `Location` tells a session's number, as Livy's own does.
-pub(super) fn with_location(
-    mut response: Response<AnswerBody>,
-    marker: &str,
-    place: &Place,
-) -> Response<AnswerBody> {
-    let told = response
-        .headers()
-        .get(LOCATION)
-        .and_then(|value| value.to_str().ok());
-    if let (Some(told), Some(id)) = (told, place.standing.id())
-        && told.contains(marker)
-        && let Ok(own) = HeaderValue::from_str(&told.replace(marker, &id.to_string()))
+pub(super) fn with_own_location(mut response: Response<AnswerBody>, place: &Place) -> Response<AnswerBody> {
+    let told = response.headers().get(LOCATION);
+    let told = told.and_then(|value| value.to_str().ok());
+    if let (Some(told), Some(id), PlaceKey::Marker(marker)) = (told, place.standing.id(), &place.key)
+        && told.contains(marker.as_str())
+        && let Ok(own) = HeaderValue::from_str(&told.replace(marker.as_str(), &id.to_string()))
     {
         response.headers_mut().insert(LOCATION, own);
     }

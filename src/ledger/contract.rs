@@ -456,7 +456,7 @@ async fn places_are_found_by_owner_and_by_creator(ledger: Shared) {
         ..reservation(3, 9)
     };
     ledger.reserve(batch, seconds(1)).await.unwrap();
-    let keys = |places: Vec<Place>| places.into_iter().map(|place| place.key).collect::<BTreeSet<_>>();
+    let keys = |places: Vec<Arc<Place>>| places.into_iter().map(|place| place.key).collect::<BTreeSet<_>>();
     let bob = LivyUser::for_tests("bob");
     assert_eq!(
         keys(ledger.owned_by(&alice(), Kind::Session).await),

@@ -206,7 +206,7 @@ impl<L: Local> Ledger for L {
         Box::pin(ready(()))
     }
 
-    fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Place>> {
+    fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Arc<Place>>> {
         Box::pin(ready(self.store().read(|image| image.by_id(kind, id).cloned())))
     }
 
@@ -215,32 +215,32 @@ impl<L: Local> Ledger for L {
         owner: &'a LivyUser,
         kind: Kind,
         name: &'a SessionName,
-    ) -> BoxFuture<'a, Option<Place>> {
+    ) -> BoxFuture<'a, Option<Arc<Place>>> {
         let found = self
             .store()
             .read(|image| image.by_name(owner, kind, name.as_str()).cloned());
         Box::pin(ready(found))
     }
 
-    fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Place>> {
+    fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Arc<Place>>> {
         Box::pin(ready(self.store().read(|image| image.get(key).cloned())))
     }
 
-    fn owned_by<'a>(&'a self, owner: &'a LivyUser, kind: Kind) -> BoxFuture<'a, Vec<Place>> {
+    fn owned_by<'a>(&'a self, owner: &'a LivyUser, kind: Kind) -> BoxFuture<'a, Vec<Arc<Place>>> {
         let found = self
             .store()
             .read(|image| image.owned_by(owner, kind).cloned().collect());
         Box::pin(ready(found))
     }
 
-    fn created_by<'a>(&'a self, subject: &'a str, kind: Kind) -> BoxFuture<'a, Vec<Place>> {
+    fn created_by<'a>(&'a self, subject: &'a str, kind: Kind) -> BoxFuture<'a, Vec<Arc<Place>>> {
         let found = self
             .store()
             .read(|image| image.created_by(subject, kind).cloned().collect());
         Box::pin(ready(found))
     }
 
-    fn all(&self, kind: Kind) -> BoxFuture<'_, Vec<Place>> {
+    fn all(&self, kind: Kind) -> BoxFuture<'_, Vec<Arc<Place>>> {
         Box::pin(ready(
             self.store().read(|image| image.all(kind).cloned().collect()),
         ))
