@@ -262,23 +262,23 @@ async fn ones_own_creation_and_deletion_show_in_the_very_next_list() {
 #[tokio::test]
 async fn what_was_created_around_the_gateway_belongs_to_its_proxy_user_and_to_nobody_without_one() {
     let rig = Setup::new().start().await;
-    rig.livy().plant(Kind::Session, Some("mine"), None, Some("alice"));
-    rig.livy().plant(Kind::Session, Some("bobs"), None, Some("bob"));
     rig.livy().plant(Kind::Session, Some("nobodys"), None, None);
     rig.livy().plant(Kind::Session, Some("empty"), None, Some(""));
-    // The list before may have begun earlier.
-    crate::rig::eventually("alice's is found", async || {
-        listed(&rig, "alice", "/livy/sessions").await == (vec![0], 1)
+    rig.livy().plant(Kind::Session, Some("bobs"), None, Some("bob"));
+    rig.livy().plant(Kind::Session, Some("mine"), None, Some("alice"));
+    // Earlier lists have none of them, or the first ones.
+    crate::rig::eventually("the last one is found", async || {
+        listed(&rig, "alice", "/livy/sessions").await == (vec![3], 1)
     })
     .await;
     rig.livy().clear();
     for (user, id, status) in [
-        ("alice", 0, 200),
-        ("bob", 1, 200),
-        ("alice", 1, 404),
-        ("bob", 0, 404),
+        ("alice", 3, 200),
+        ("bob", 2, 200),
         ("alice", 2, 404),
         ("bob", 3, 404),
+        ("alice", 0, 404),
+        ("bob", 1, 404),
     ] {
         let reply = ask(&rig, user, "GET", &format!("/livy/sessions/{id}/state")).await;
         assert_eq!(reply.status, status, "{user} {id}");
