@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::header::LOCATION;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tracing::{error, info, warn};
 
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, LIVYS_JSON};
 use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_location;
@@ -365,10 +365,7 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let mut response = Response::new(AnswerBody::whole(Bytes::from(text.to_owned())));
         *response.status_mut() = StatusCode::CREATED;
-        response.headers_mut().insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json;charset=utf-8"),
-        );
+        response.headers_mut().insert(CONTENT_TYPE, LIVYS_JSON);
         let path = format!("{}/{}/{}", origin.base, reservation.kind.collection(), row.id);
         if let Ok(location) = HeaderValue::from_str(&path) {
             response.headers_mut().insert(LOCATION, location);

@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 
 use super::Gateway;
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, LIVYS_JSON};
 use crate::access::Grant;
 use crate::denial::Denial;
 use crate::ledger::{Place, PlaceKey};
@@ -84,4 +84,3 @@ pub(super) fn own_row(place: &Place, text: &str) -> String {
 const FRESH: Duration = Duration::from_secs(1);
 /// Until this age a list is shown while the next one is fetched.
 const USABLE: Duration = Duration::from_secs(3);
-const LIVYS_JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");

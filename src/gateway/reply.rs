@@ -53,7 +53,13 @@ pub(super) async fn translate(
             Ok(response)
         }
         401 => Err(Denial::UpstreamLoginFailed { read }),
-        400..600 if asked.method == Method::Head => Ok(with_status(head.status, AnswerBody::Whole(None))),
+        400..600 if asked.method == Method::Head => {
+            let mut response = with_status(head.status, AnswerBody::Whole(None));
+            if is_json(&head.headers) {
+                copy_headers(endpoint, asked, &head.headers, response.headers_mut());
+            }
+            Ok(response)
+        }
         400..600 => {
             let text = if is_json(&head.headers) {
                 read_whole(body, ERROR_BYTES_MAX).await.ok()
