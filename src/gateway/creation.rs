@@ -198,20 +198,17 @@ impl Gateway {
             };
         }
         // A shared pot is not broken down: what others hold is theirs.
-        let mut ids = Vec::new();
+        let mut held = Vec::new();
         for kind in exceeded.dimension.kinds() {
             let places = self.0.shared.ledger.owned_by(&reservation.owner, *kind).await;
             let counting = places.iter().filter(|place| place.standing.counts());
-            ids.extend(
-                counting
-                    .filter_map(|place| place.standing.id())
-                    .map(|id| id.get()),
-            );
+            let ids = counting.filter_map(|place| place.standing.id());
+            held.extend(ids.map(|id| (*kind, id.get())));
         }
-        ids.sort_unstable();
+        held.sort_unstable();
         Denial::QuotaExceeded {
             reason: exceeded.reason(scope),
-            holds: exceeded.holds(scope, &ids),
+            holds: exceeded.holds(scope, &held),
         }
     }
 

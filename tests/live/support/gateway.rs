@@ -262,6 +262,10 @@ livy_user = "${subject}"
 from = "jwt:tests"
 livy_user = "${subject}"
 
+# HDInsight's first example asks for 102 cores, and livy-submit for as many executors as there are.
+[quota]
+cores = 128
+
 # The default file system of these Livys is their own disk, and Livy's Java client names it.
 [requests]
 file_schemes = ["hdfs", "file"]
