@@ -444,6 +444,7 @@ fn fate(answer: &Result<Response<AnswerBody>, Denial>) -> Fate {
             }
             AnswerBody::Whole(None) | AnswerBody::Passing(_) => Fate::Unknown,
         },
+        // Whether somebody else answered 5xx in Livy's place was judged when the answer came.
         Ok(response) if response.status().is_client_error() || response.status().is_server_error() => {
             Fate::Refused
         }

@@ -32,7 +32,12 @@ impl Gateway {
         let now = self.0.shared.moments.next();
         // An older list is shown while a new one is fetched, so that nobody waits for it; one's own changes show at once.
         lists.want(kind, now.saturating_sub(FRESH));
-        let snapshot = lists.since(kind, now.saturating_sub(USABLE)).await?;
+        let usable = now.saturating_sub(USABLE);
+        let snapshot = match lists.last(kind).filter(|last| last.began >= usable) {
+            Some(last) => last,
+            // That Livy could not be asked holds for as long as a list is fresh: it may be back.
+            None => lists.since(kind, now.saturating_sub(FRESH)).await?,
+        };
         let mut places = ledger.owned_by(grant.livy_user(), kind).await;
         let principal = grant.principal();
         if grant.livy_user() == principal.livy_user() {

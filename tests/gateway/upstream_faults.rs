@@ -2,6 +2,7 @@
 //!
 //! Above all of them: what is no read reaches Livy at most once, and is answered 5xx only if it surely did not.
 
+mod ambiguous;
 mod connections;
 
 use std::sync::atomic::Ordering;
@@ -542,10 +543,13 @@ async fn livys_no_to_the_gateway_itself_is_told_as_the_operators_matter() {
 #[tokio::test]
 async fn a_page_or_a_trace_of_livys_is_never_shown() {
     let rig = Rig::start().await;
-    for request in [get("/livy/version"), post("/livy/sessions", CREATE)] {
+    for (request, status, code) in [
+        (get("/livy/version"), 500, "upstream_error"),
+        (post("/livy/sessions", CREATE), 409, "outcome_unknown"),
+    ] {
         rig.livy().fault(Fault::html_error());
         let reply = rig.ask(&request).await;
-        reply.expect_refusal(500, "upstream_error");
+        reply.expect_refusal(status, code);
         for inside in ["html", "NullPointer", "scala", "jetty"] {
             assert!(!reply.text().contains(inside), "{}", reply.text());
         }

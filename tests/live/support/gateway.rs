@@ -262,9 +262,10 @@ livy_user = "${subject}"
 from = "jwt:tests"
 livy_user = "${subject}"
 
-# HDInsight's first example asks for 102 cores, and livy-submit for as many executors as there are.
+# What published examples and clients ask for: HDInsight's first one 102 cores, livy-submit 204 and 1.8 TiB.
 [quota]
-cores = 128
+cores = 256
+memory = "2 TiB"
 
 # The default file system of these Livys is their own disk, and Livy's Java client names it.
 [requests]
