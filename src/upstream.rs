@@ -26,8 +26,8 @@ use crate::policy::{Livy, Timeouts};
 use crate::rewrite::{Outbound, Payload};
 use crate::telemetry::metrics;
 
-pub use body::{BodyAborted, UploadBody};
 use body::RequestBody;
+pub use body::{BodyAborted, UploadBody};
 use paced::Paced;
 pub use reply::{ReplyBody, ReplyError};
 

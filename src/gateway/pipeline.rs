@@ -51,7 +51,8 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let listener = policy.listeners.get(peer.listener).ok_or(Denial::Internal)?;
 
-        let target = Target::normalize(&head, &listener.base_paths).map_err(|denial| report.unrouted(&head, denial))?;
+        let target = Target::normalize(&head, &listener.base_paths)
+            .map_err(|denial| report.unrouted(&head, denial))?;
         let call = match route(&head.method, &target).map_err(|denial| report.unrouted(&head, denial))? {
             Routed::Call(call) => call,
             Routed::Options { allow } => {
@@ -305,7 +306,9 @@ impl Gateway {
         let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
         let outbound = errand.compose(policy, payload)?;
         let upstream = &self.0.upstream;
-        let first = upstream.send(&policy.livy, outbound, upload, Reuse::Allowed).await;
+        let first = upstream
+            .send(&policy.livy, outbound, upload, Reuse::Allowed)
+            .await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
                 let again = errand.compose(policy, Payload::Empty)?;

@@ -157,7 +157,7 @@ pub(super) async fn hold_read(
 /// front. A 5xx proves that only where Livy's own handler says it: 500, in those words. Livy never says 502, 503 or 504,
 /// which is a proxy that lost patience or Livy's connection while Livy may have done it; and Jetty's page for a 500 comes
 /// of what that handler did not see, such as a session that exists already and cannot be written into the answer.
-fn judge(status: StatusCode, text: Option<Bytes>, asked: &Asked) -> Result<Bytes, Denial> {
+fn judge(status: StatusCode, text: Option<Bytes>, asked: &Asked<'_>) -> Result<Bytes, Denial> {
     let read = asked.method.is_safe();
     let page = if status == StatusCode::FORBIDDEN {
         // Livy refuses its own users with JSON; a page means that it refused the gateway (LDAP, access filter).
@@ -257,7 +257,7 @@ mod tests {
     fn judged_of(method: Method, status: u16, text: &str) -> Result<(), Denial> {
         let status = StatusCode::from_u16(status).unwrap();
         let asked = Asked {
-            base: Box::default(),
+            base: "",
             method,
             look: "Look",
         };

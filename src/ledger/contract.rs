@@ -276,7 +276,7 @@ async fn an_idempotency_key_leads_to_the_first_place_until_that_is_gone(ledger: 
     for body in [1, 2] {
         let before = ledger.reserve(again(2, body), seconds(2)).await;
         let first = ledger.get(&key(1)).await.unwrap();
-        assert_eq!(before, Err(NoPlace::Before(Box::new(first))));
+        assert_eq!(before, Err(NoPlace::Before(first)));
     }
     ledger.settle(&key(1), Settlement::Gone, None, seconds(3)).await;
     ledger.reserve(again(2, 1), seconds(4)).await.unwrap();
@@ -381,7 +381,7 @@ async fn the_last_seen_under_a_number_is_found_by_it(ledger: Shared) {
             ledger
                 .by_id(Kind::Session, id(number))
                 .await
-                .map(|place| place.key)
+                .map(|place| place.key.clone())
         }
     };
     own(&ledger, 0).await;
@@ -456,7 +456,12 @@ async fn places_are_found_by_owner_and_by_creator(ledger: Shared) {
         ..reservation(3, 9)
     };
     ledger.reserve(batch, seconds(1)).await.unwrap();
-    let keys = |places: Vec<Arc<Place>>| places.into_iter().map(|place| place.key).collect::<BTreeSet<_>>();
+    let keys = |places: Vec<Arc<Place>>| {
+        places
+            .into_iter()
+            .map(|place| place.key.clone())
+            .collect::<BTreeSet<_>>()
+    };
     let bob = LivyUser::for_tests("bob");
     assert_eq!(
         keys(ledger.owned_by(&alice(), Kind::Session).await),
@@ -532,6 +537,7 @@ mod restart {
             let ledger = open(100);
             before.retain(|place| place.standing != Standing::Gone && place.key != found.key);
             for place in &mut before {
+                let place = Arc::make_mut(place);
                 place.changed = seconds(100);
                 if place.standing == Standing::Open {
                     place.standing = Standing::InDoubt;

@@ -115,7 +115,7 @@ impl Model {
                     .is_some_and(|other| other.key == idempotency.key)
             })
         {
-            return Err(NoPlace::Before(Box::new(before.clone())));
+            return Err(NoPlace::Before(Arc::new(before.clone())));
         }
         if let Some(other) = there().find(|place| {
             asked.name.is_some()
@@ -413,7 +413,12 @@ impl World {
             assert_eq!(ledger.held(&scope).await, self.model.held(&scope), "{scope}");
         }
         for kind in Kind::ALL {
-            let mut all = ledger.all(kind).await;
+            let mut all: Vec<Place> = ledger
+                .all(kind)
+                .await
+                .into_iter()
+                .map(Arc::unwrap_or_clone)
+                .collect();
             let mut expected: Vec<_> = self
                 .model
                 .places

@@ -240,7 +240,8 @@ impl Head {
             return Err(Denial::TargetTooLong);
         }
         // Most targets are beyond doubt, and this one look at them is cheap.
-        if target.first() == Some(&b'/') && target.iter().fold(true, |good, byte| good & is_undisputed(*byte)) {
+        if target.first() == Some(&b'/') && target.iter().fold(true, |good, byte| good & is_undisputed(*byte))
+        {
             return Ok(());
         }
         // hyper would cut a fragment off and take raw UTF-8; here they are seen as they were sent.
@@ -285,7 +286,9 @@ impl Head {
             ));
         }
         // Not `any`: without a way out in the middle this runs over many bytes at once.
-        if value.iter().fold(false, |bad, byte| bad | (byte.is_ascii_control() & (*byte != b'\t'))) {
+        if value.iter().fold(false, |bad, byte| {
+            bad | (byte.is_ascii_control() & (*byte != b'\t'))
+        }) {
             return Err(Denial::BadFraming("a header's value has a control character"));
         }
         if name.eq_ignore_ascii_case(b"content-length") {
