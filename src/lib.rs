@@ -25,6 +25,7 @@ pub mod policy;
 // 4. Adapters: everything that touches the world.
 pub mod admin;
 pub mod deadlines;
+pub mod holdings;
 pub mod impersonation;
 pub mod jwks;
 pub mod ledger;

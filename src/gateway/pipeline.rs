@@ -55,6 +55,9 @@ impl Gateway {
         let target = Target::normalize(&head, &listener.base_paths)?;
         let call = match route(&head.method, &target)? {
             Routed::Call(call) => call,
+            Routed::Inquiry(inquiry) => {
+                return Box::pin(self.inquire(policy, peer, &head, body, inquiry, report)).await;
+            }
             Routed::Options { allow } => return Ok(options(allow)),
         };
         report.routed(&call.operation);
@@ -122,7 +125,7 @@ impl Gateway {
         }
     }
 
-    async fn authenticate(
+    pub(super) async fn authenticate(
         &self,
         policy: &Policy,
         headers: &HeaderMap,
@@ -157,9 +160,7 @@ impl Gateway {
     ) -> Result<(Grant, Cargo), Denial> {
         match grant.operation().body() {
             BodyKind::Empty => {
-                if !body.is_end_stream() {
-                    body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, call.method).await?)?;
-                }
+                self.receive_nothing(body, call.method).await?;
                 Ok((grant, Cargo::None))
             }
             BodyKind::Json(kind) => {
@@ -178,6 +179,14 @@ impl Gateway {
                 Ok((grant, Cargo::Upload(Box::new(upload))))
             }
         }
+    }
+
+    /// Takes no body, or one that says nothing.
+    pub(super) async fn receive_nothing(&self, body: Incoming, method: Method) -> Result<(), Denial> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, method).await?)
     }
 
     #[expect(
@@ -467,7 +476,7 @@ impl Cargo {
 }
 
 /// The users that a client named, if any.
-fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str> {
+pub(super) fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str> {
     in_query.into_iter().chain(in_body).collect()
 }
 
@@ -481,7 +490,7 @@ fn options(allow: &'static str) -> Response<AnswerBody> {
     response
 }
 
-fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
+pub(super) fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
     let is_known = headers
         .get_all(EXPECT)
         .iter()

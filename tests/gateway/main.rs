@@ -16,6 +16,7 @@ mod admission;
 mod bodies;
 mod corpus;
 mod identity;
+mod inquiries;
 mod listener;
 mod operations;
 mod ownership;
