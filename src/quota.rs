@@ -241,17 +241,36 @@ impl Exceeded {
     }
 
     /// As a sentence, with what the caller holds by number.
-    pub fn holds(&self, scope: &Scope, ids: &[u32]) -> String {
-        let list = ids
+    pub fn holds(&self, scope: &Scope, held: &[(Kind, u32)]) -> String {
+        let lists: Vec<String> = self
+            .dimension
+            .kinds()
             .iter()
-            .take(IDS_SHOWN)
-            .map(u32::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
-        let more = if ids.len() > IDS_SHOWN { ", …" } else { "" };
-        let held = match ids {
-            [] => String::new(),
-            [..] => format!(" ({list}{more})"),
+            .filter_map(|kind| {
+                let ids: Vec<String> = held
+                    .iter()
+                    .filter(|(of, _)| of == kind)
+                    .map(|(_, id)| id.to_string())
+                    .collect();
+                let shown = ids.get(..IDS_SHOWN).unwrap_or(&ids).join(", ");
+                let more = if ids.len() > IDS_SHOWN { ", …" } else { "" };
+                let of_which = match self.dimension {
+                    Dimension::Sessions | Dimension::Batches => String::new(),
+                    Dimension::Cores | Dimension::Memory => format!("{} ", kind.collection()),
+                };
+                (!ids.is_empty()).then(|| format!("{of_which}{shown}{more}"))
+            })
+            .collect();
+        let list = if lists.is_empty() {
+            String::new()
+        } else {
+            // What others of a shared pot hold is theirs.
+            let whose = if matches!(scope, Scope::User(_)) {
+                ""
+            } else {
+                "yours: "
+            };
+            format!(" ({whose}{})", lists.join("; "))
         };
         let asked = match self.dimension {
             Dimension::Sessions | Dimension::Batches => String::new(),
@@ -259,7 +278,7 @@ impl Exceeded {
                 format!(" and this asks for {} more", self.dimension.amount(self.asked))
             }
         };
-        format!("{}{held}{asked}.", self.reason(scope))
+        format!("{}{list}{asked}.", self.reason(scope))
     }
 
     /// As a sentence, where it is hopeless.
@@ -287,4 +306,51 @@ pub struct Allowance {
     pub scope: Scope,
     /// How much.
     pub limits: Limits,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exceeded(dimension: Dimension) -> Exceeded {
+        Exceeded {
+            dimension,
+            held: 60,
+            asked: 8,
+            limit: 64,
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_which_sessions_and_which_batches_hold_how_much() {
+        let alice = Scope::User(LivyUser::from_record("alice").unwrap());
+        let held = [(Kind::Session, 4), (Kind::Session, 7), (Kind::Batch, 4)];
+        for (dimension, held, said) in [
+            (
+                Dimension::Sessions,
+                &held[..2],
+                "alice holds 60 of 64 sessions (4, 7).",
+            ),
+            (
+                Dimension::Batches,
+                &held[2..],
+                "alice holds 60 of 64 batches (4).",
+            ),
+            (Dimension::Sessions, &[], "alice holds 60 of 64 sessions."),
+            (
+                Dimension::Cores,
+                &held,
+                "alice holds 60 of 64 cores (sessions 4, 7; batches 4) and this asks for 8 more.",
+            ),
+        ] {
+            assert_eq!(exceeded(dimension).holds(&alice, held), said);
+        }
+        assert_eq!(
+            exceeded(Dimension::Batches).holds(&Scope::Group("etl".into()), &held[2..]),
+            "group etl holds 60 of 64 batches (yours: 4)."
+        );
+        let many: Vec<_> = (0..25).map(|id| (Kind::Session, id)).collect();
+        let said = exceeded(Dimension::Sessions).holds(&alice, &many);
+        assert!(said.ends_with(" 19, …)."), "{said}");
+    }
 }

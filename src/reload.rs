@@ -97,8 +97,9 @@ impl Reloader {
             }
         }
         self.fetchers = fetch_keys(&new, &self.clock);
-        info!(generation = new.generation, "the configuration is in force");
+        let generation = new.generation;
         self.policy.swap(new);
+        info!(generation, "the configuration is in force");
     }
 }
 

@@ -96,17 +96,17 @@ pub(super) fn refusal(
     request_id: &HeaderValue,
 ) -> Response<AnswerBody> {
     let answer = denial.answer();
+    // Livy's own answer for a session that is not there, and nothing that tells the two apart.
+    let is_livys = matches!(denial, Denial::NotFound { .. });
     let body = Refusal {
         msg: &answer.message,
-        // Livy's own words for a session that is not there, and nothing that tells the two apart.
-        code: (!matches!(denial, Denial::NotFound { .. })).then_some(answer.code),
-        request_id: (!matches!(denial, Denial::NotFound { .. }))
-            .then(|| request_id.to_str().unwrap_or_default()),
+        code: (!is_livys).then_some(answer.code),
+        request_id: (!is_livys).then(|| request_id.to_str().unwrap_or_default()),
     };
     let mut response = Response::new(AnswerBody::whole(serde_json::to_vec(&body).unwrap_or_default()));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CONTENT_TYPE, if is_livys { LIVYS_JSON } else { JSON });
     match answer.hint {
         Hint::None => {}
         Hint::Challenge => {
@@ -124,9 +124,11 @@ pub(super) fn refusal(
             headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
     }
-    let reason = format!("{} - {}", canonical(answer.status), answer.reason);
     // Several clients show their user the reason phrase and nothing else.
-    if let Ok(reason) = ReasonPhrase::try_from(reason.into_bytes()) {
+    let reason = format!("{} - {}", canonical(answer.status), answer.reason);
+    if let Ok(reason) = ReasonPhrase::try_from(reason.into_bytes())
+        && !is_livys
+    {
         response.extensions_mut().insert(reason);
     }
     seal(&mut response, request_id);
@@ -157,6 +159,8 @@ struct Refusal<'a> {
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// As Livy writes it.
+pub(super) const LIVYS_JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");

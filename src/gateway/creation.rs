@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::header::LOCATION;
+use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tracing::{error, info, warn};
 
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, LIVYS_JSON};
 use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_location;
@@ -198,20 +198,17 @@ impl Gateway {
             };
         }
         // A shared pot is not broken down: what others hold is theirs.
-        let mut ids = Vec::new();
+        let mut held = Vec::new();
         for kind in exceeded.dimension.kinds() {
             let places = self.0.shared.ledger.owned_by(&reservation.owner, *kind).await;
             let counting = places.iter().filter(|place| place.standing.counts());
-            ids.extend(
-                counting
-                    .filter_map(|place| place.standing.id())
-                    .map(|id| id.get()),
-            );
+            let ids = counting.filter_map(|place| place.standing.id());
+            held.extend(ids.map(|id| (*kind, id.get())));
         }
-        ids.sort_unstable();
+        held.sort_unstable();
         Denial::QuotaExceeded {
             reason: exceeded.reason(scope),
-            holds: exceeded.holds(scope, &ids),
+            holds: exceeded.holds(scope, &held),
         }
     }
 
@@ -365,10 +362,7 @@ impl Gateway {
     ) -> Response<AnswerBody> {
         let mut response = Response::new(AnswerBody::whole(Bytes::from(text.to_owned())));
         *response.status_mut() = StatusCode::CREATED;
-        response.headers_mut().insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json;charset=utf-8"),
-        );
+        response.headers_mut().insert(CONTENT_TYPE, LIVYS_JSON);
         let path = format!("{}/{}/{}", origin.base, reservation.kind.collection(), row.id);
         if let Ok(location) = HeaderValue::from_str(&path) {
             response.headers_mut().insert(LOCATION, location);
@@ -450,6 +444,7 @@ fn fate(answer: &Result<Response<AnswerBody>, Denial>) -> Fate {
             }
             AnswerBody::Whole(None) | AnswerBody::Passing(_) => Fate::Unknown,
         },
+        // Whether somebody else answered 5xx in Livy's place was judged when the answer came.
         Ok(response) if response.status().is_client_error() || response.status().is_server_error() => {
             Fate::Refused
         }

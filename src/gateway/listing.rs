@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 
 use super::Gateway;
-use super::answer::AnswerBody;
+use super::answer::{AnswerBody, LIVYS_JSON};
 use crate::access::Grant;
 use crate::denial::Denial;
 use crate::ledger::{Place, PlaceKey};
@@ -32,7 +32,12 @@ impl Gateway {
         let now = self.0.shared.moments.next();
         // An older list is shown while a new one is fetched, so that nobody waits for it; one's own changes show at once.
         lists.want(kind, now.saturating_sub(FRESH));
-        let snapshot = lists.since(kind, now.saturating_sub(USABLE)).await?;
+        let usable = now.saturating_sub(USABLE);
+        let snapshot = match lists.last(kind).filter(|last| last.began >= usable) {
+            Some(last) => last,
+            // That Livy could not be asked holds for as long as a list is fresh: it may be back.
+            None => lists.since(kind, now.saturating_sub(FRESH)).await?,
+        };
         let mut places = ledger.owned_by(grant.livy_user(), kind).await;
         let principal = grant.principal();
         if grant.livy_user() == principal.livy_user() {
@@ -84,4 +89,3 @@ pub(super) fn own_row(place: &Place, text: &str) -> String {
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 /// Until this age a list is shown while the next one is fetched.
 const USABLE: Duration = Duration::from_secs(3);
-const LIVYS_JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");

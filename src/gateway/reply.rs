@@ -53,14 +53,20 @@ pub(super) async fn translate(
             Ok(response)
         }
         401 => Err(Denial::UpstreamLoginFailed { read }),
-        400..600 if asked.method == Method::Head => Ok(with_status(head.status, AnswerBody::Whole(None))),
+        400..600 if asked.method == Method::Head => {
+            let mut response = with_status(head.status, AnswerBody::Whole(None));
+            if is_json(&head.headers) {
+                copy_headers(endpoint, asked, &head.headers, response.headers_mut());
+            }
+            Ok(response)
+        }
         400..600 => {
             let text = if is_json(&head.headers) {
                 read_whole(body, ERROR_BYTES_MAX).await.ok()
             } else {
                 None
             };
-            let text = judge(head.status, text, read)?;
+            let text = judge(head.status, text, asked)?;
             let mut response = with_status(head.status, AnswerBody::whole(text));
             copy_headers(endpoint, asked, &head.headers, response.headers_mut());
             Ok(response)
@@ -145,10 +151,18 @@ pub(super) async fn hold_read(
 }
 
 /// Livy's errors are JSON: an object with `msg`, or a bare string. What is not is a page of Jetty's, or a trace.
-fn judge(status: StatusCode, text: Option<Bytes>, read: bool) -> Result<Bytes, Denial> {
+///
+/// A write is answered 4xx before anything is done for it, by whomever: Livy's filters and a proxy's limits stand in
+/// front. A 5xx proves that only where Livy's own handler says it: 500, in those words. Livy never says 502, 503 or 504,
+/// which is a proxy that lost patience or Livy's connection while Livy may have done it; and Jetty's page for a 500 comes
+/// of what that handler did not see, such as a session that exists already and cannot be written into the answer.
+fn judge(status: StatusCode, text: Option<Bytes>, asked: &Asked) -> Result<Bytes, Denial> {
+    let read = asked.method.is_safe();
     let page = if status == StatusCode::FORBIDDEN {
         // Livy refuses its own users with JSON; a page means that it refused the gateway (LDAP, access filter).
         Denial::UpstreamLoginFailed { read }
+    } else if status.is_server_error() && !read {
+        Denial::OutcomeUnknown { look: asked.look }
     } else {
         Denial::UpstreamError { status }
     };
@@ -156,9 +170,15 @@ fn judge(status: StatusCode, text: Option<Bytes>, read: bool) -> Result<Bytes, D
     let is_one_value = serde_json::from_slice::<&RawValue>(&text).is_ok();
     // Jetty's own pages are JSON too when the client accepts it, with the servlet's name in them.
     let is_page = contains(&text, b"\"servlet\":") && contains(&text, b"\"url\":");
-    let is_trace = contains(&text, b"\\n\\tat ") || contains(&text, b"\\tat org.");
-    if !is_one_value || is_page || is_trace {
+    let is_in_livys_words = text.trim_ascii_start().starts_with(b"\"") || contains(&text, b"\"msg\":");
+    let is_ambiguous = status.is_server_error()
+        && !read
+        && !(status == StatusCode::INTERNAL_SERVER_ERROR && is_in_livys_words);
+    if !is_one_value || is_page || is_ambiguous {
         return Err(page);
+    }
+    if contains(&text, b"\\n\\tat ") || contains(&text, b"\\tat org.") {
+        return Err(Denial::UpstreamError { status });
     }
     if status == StatusCode::FORBIDDEN && contains(&text, b"not allowed to impersonate") {
         return Err(Denial::UpstreamNotSuperuser { read });
@@ -228,8 +248,17 @@ mod tests {
     use super::*;
 
     fn judged(status: u16, text: &str) -> Result<(), Denial> {
+        judged_of(Method::Get, status, text)
+    }
+
+    fn judged_of(method: Method, status: u16, text: &str) -> Result<(), Denial> {
         let status = StatusCode::from_u16(status).unwrap();
-        judge(status, Some(Bytes::copy_from_slice(text.as_bytes())), true).map(drop)
+        let asked = Asked {
+            base: Box::default(),
+            method,
+            look: "Look",
+        };
+        judge(status, Some(Bytes::copy_from_slice(text.as_bytes())), &asked).map(drop)
     }
 
     #[test]
@@ -245,6 +274,7 @@ mod tests {
             (403, "{}"),
         ] {
             assert_eq!(judged(status, text), Ok(()), "{text}");
+            assert_eq!(judged_of(Method::Post, status, text), Ok(()), "{text}");
         }
     }
 
@@ -260,6 +290,35 @@ mod tests {
         ] {
             assert_eq!(judged(500, text), Err(Denial::UpstreamError { status }), "{text}");
         }
+    }
+
+    #[test]
+    fn a_write_has_failed_where_livy_itself_says_so_and_is_unknown_where_somebody_else_does() {
+        let unknown = || Err(Denial::OutcomeUnknown { look: "Look" });
+        let failed = |status| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Err(Denial::UpstreamError { status })
+        };
+        for (status, text, judged) in [
+            (500, r#""java.lang.Error: x""#, Ok(())),
+            (500, r#"{"msg":"x"}"#, Ok(())),
+            (
+                500,
+                r#""java.lang.Error: x\n\tat org.apache.livy.X""#,
+                failed(500),
+            ),
+            (500, "<html>", unknown()),
+            (500, r#"{"message":"Internal server error"}"#, unknown()),
+            (502, "<html>", unknown()),
+            (503, r#"{"msg":"x"}"#, unknown()),
+            (504, r#""x""#, unknown()),
+            (400, "<html>", failed(400)),
+            (413, "<html>", failed(413)),
+        ] {
+            assert_eq!(judged_of(Method::Post, status, text), judged, "{status} {text}");
+            assert_eq!(judged_of(Method::Delete, status, text), judged, "{status} {text}");
+        }
+        assert_eq!(judged(504, "<html>"), failed(504));
     }
 
     #[test]

@@ -132,7 +132,9 @@ pub(super) async fn as_the_client_knows_it(
     };
     let own = if head.status.is_success() {
         list::with_own_name(text, marker, place.name.as_deref())
-    } else if head.status == StatusCode::NOT_FOUND && text.contains(marker) {
+    } else if head.status == StatusCode::NOT_FOUND && (text.contains(marker) || asked.method == Method::Head)
+    {
+        // What a HEAD's 404 is about is not told, and the length of Livy's text is that of the marker.
         return Err(access::no_such(session));
     } else {
         // An alphabet of letters, digits and a few signs: nothing in it needs an escape in JSON.

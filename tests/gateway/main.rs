@@ -15,6 +15,7 @@ mod admin;
 mod admission;
 mod bodies;
 mod corpus;
+mod hdinsight;
 mod identity;
 mod inquiries;
 mod listener;

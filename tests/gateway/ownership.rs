@@ -3,7 +3,7 @@
 use fake_livy::Kind;
 use serde_json::{Value, json};
 
-use crate::rig::{Reply, Rig, Setup, basic, times};
+use crate::rig::{Client, Reply, Rig, Setup, basic, times};
 
 /// One request of a user's.
 fn request(user: &str, method: &str, path: &str, body: &str) -> String {
@@ -136,6 +136,82 @@ async fn what_is_not_ones_own_is_answered_like_what_does_not_exist_and_never_rea
 }
 
 #[tokio::test]
+async fn what_is_not_there_is_answered_in_livys_own_bytes_and_headers_whoever_answers() {
+    let rig = Setup::new().owned("alice", 1).start().await;
+    create(&rig, "alice", "/livy/sessions", SESSION).await;
+    // 0 has no marker and 1 has one; both vanish at Livy without the gateway's knowing, so that Livy's answer passes.
+    for id in [0, 1] {
+        let of_livy = direct(&rig, "DELETE", &format!("/sessions/{id}")).await;
+        of_livy.expect_status(200);
+    }
+    for (method, rest, body) in [
+        ("GET", "", ""),
+        ("HEAD", "", ""),
+        ("GET", "/state", ""),
+        ("HEAD", "/state", ""),
+        ("GET", "/log", ""),
+        ("GET", "/statements", ""),
+        ("HEAD", "/statements", ""),
+        ("POST", "/statements", r#"{"code":"1"}"#),
+        ("POST", "/connect", ""),
+        ("POST", "/stop", ""),
+        ("DELETE", "", ""),
+    ] {
+        let ask = async |user: &str, key: &str| {
+            let path = format!("/livy/sessions/{key}{rest}");
+            whole(&rig, &request(user, method, &path, body), method).await
+        };
+        let absent = ask("bob", "7").await;
+        for (user, key) in [("bob", "0"), ("bob", "1"), ("alice", "0"), ("alice", "1")] {
+            let other = ask(user, key).await.replace(&format!("'{key}'"), "'7'");
+            assert_eq!(other, absent, "{method} {rest} of {key} by {user}");
+        }
+    }
+    let livys = direct(&rig, "GET", "/sessions/7").await;
+    let ours = ask(&rig, "bob", "GET", "/livy/sessions/7").await;
+    for header in ["content-type", "content-length"] {
+        assert_eq!(ours.header(header), livys.header(header));
+    }
+    assert_eq!(
+        (ours.status, &ours.reason, ours.text()),
+        (livys.status, &livys.reason, livys.text())
+    );
+}
+
+/// Asked of Livy itself.
+async fn direct(rig: &Rig, method: &str, path: &str) -> Reply {
+    let mut livy = Client::connect(([127, 0, 0, 1], rig.livy().port()).into()).await;
+    livy.send(format!("{method} {path} HTTP/1.1\r\nHost: livy\r\n\r\n"))
+        .await;
+    livy.reply().await
+}
+
+/// The whole answer as text, but for what differs between any two.
+async fn whole(rig: &Rig, request: &str, method: &str) -> String {
+    let mut client = rig.connect().await;
+    client.send(request).await;
+    let reply = if method == "HEAD" {
+        client.reply_to_head().await
+    } else {
+        client.reply().await
+    };
+    let mut headers: Vec<_> = reply
+        .headers
+        .iter()
+        .filter(|(name, _)| !matches!(name.to_ascii_lowercase().as_str(), "date" | "x-request-id"))
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect();
+    headers.sort();
+    format!(
+        "{} {}\n{}\n\n{}",
+        reply.status,
+        reply.reason,
+        headers.join("\n"),
+        reply.text()
+    )
+}
+
+#[tokio::test]
 async fn an_owner_reaches_its_session_by_number_and_by_its_own_name_and_livy_is_asked_by_the_marker() {
     let rig = Rig::start().await;
     let made = create(
@@ -262,23 +338,23 @@ async fn ones_own_creation_and_deletion_show_in_the_very_next_list() {
 #[tokio::test]
 async fn what_was_created_around_the_gateway_belongs_to_its_proxy_user_and_to_nobody_without_one() {
     let rig = Setup::new().start().await;
-    rig.livy().plant(Kind::Session, Some("mine"), None, Some("alice"));
-    rig.livy().plant(Kind::Session, Some("bobs"), None, Some("bob"));
     rig.livy().plant(Kind::Session, Some("nobodys"), None, None);
     rig.livy().plant(Kind::Session, Some("empty"), None, Some(""));
-    // The list before may have begun earlier.
-    crate::rig::eventually("alice's is found", async || {
-        listed(&rig, "alice", "/livy/sessions").await == (vec![0], 1)
+    rig.livy().plant(Kind::Session, Some("bobs"), None, Some("bob"));
+    rig.livy().plant(Kind::Session, Some("mine"), None, Some("alice"));
+    // Earlier lists have none of them, or the first ones.
+    crate::rig::eventually("the last one is found", async || {
+        listed(&rig, "alice", "/livy/sessions").await == (vec![3], 1)
     })
     .await;
     rig.livy().clear();
     for (user, id, status) in [
-        ("alice", 0, 200),
-        ("bob", 1, 200),
-        ("alice", 1, 404),
-        ("bob", 0, 404),
+        ("alice", 3, 200),
+        ("bob", 2, 200),
         ("alice", 2, 404),
         ("bob", 3, 404),
+        ("alice", 0, 404),
+        ("bob", 1, 404),
     ] {
         let reply = ask(&rig, user, "GET", &format!("/livy/sessions/{id}/state")).await;
         assert_eq!(reply.status, status, "{user} {id}");

@@ -2,6 +2,7 @@
 //!
 //! Above all of them: what is no read reaches Livy at most once, and is answered 5xx only if it surely did not.
 
+mod ambiguous;
 mod connections;
 
 use std::sync::atomic::Ordering;
@@ -136,7 +137,6 @@ async fn a_creation_whose_client_left_is_still_checked_and_undone_if_it_ran_as_t
     client.send(post("/livy/sessions", CREATE)).await;
     held.hit(1).await;
     drop(client);
-    // The gateway has noticed: with the only client gone, no connection is open.
     rig.livy()
         .wait_until("the creation is still asked for", |livy| {
             livy.open_connections() == 1
@@ -145,7 +145,8 @@ async fn a_creation_whose_client_left_is_still_checked_and_undone_if_it_ran_as_t
     held.release();
     rig.livy()
         .wait_until("the session is deleted", |livy| {
-            livy.last().method == "DELETE" && livy.sessions().is_empty()
+            let requests = livy.requests();
+            requests.last().is_some_and(|last| last.method == "DELETE") && livy.sessions().is_empty()
         })
         .await;
     let requests = rig.livy().requests();
@@ -542,10 +543,13 @@ async fn livys_no_to_the_gateway_itself_is_told_as_the_operators_matter() {
 #[tokio::test]
 async fn a_page_or_a_trace_of_livys_is_never_shown() {
     let rig = Rig::start().await;
-    for request in [get("/livy/version"), post("/livy/sessions", CREATE)] {
+    for (request, status, code) in [
+        (get("/livy/version"), 500, "upstream_error"),
+        (post("/livy/sessions", CREATE), 409, "outcome_unknown"),
+    ] {
         rig.livy().fault(Fault::html_error());
         let reply = rig.ask(&request).await;
-        reply.expect_refusal(500, "upstream_error");
+        reply.expect_refusal(status, code);
         for inside in ["html", "NullPointer", "scala", "jetty"] {
             assert!(!reply.text().contains(inside), "{}", reply.text());
         }

@@ -384,6 +384,7 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<
             wire.finish().await;
             None
         }
+        Some(What::AnswerInstead(canned)) => deliver(wire, &answer_of(&canned), delivery).await,
         Some(What::HoldAnswer) => {
             hold(fault.as_ref()).await;
             deliver(wire, &answer, delivery).await

@@ -262,6 +262,11 @@ livy_user = "${subject}"
 from = "jwt:tests"
 livy_user = "${subject}"
 
+# What published examples and clients ask for: HDInsight's first one 102 cores, livy-submit 204 and 1.8 TiB.
+[quota]
+cores = 256
+memory = "2 TiB"
+
 # The default file system of these Livys is their own disk, and Livy's Java client names it.
 [requests]
 file_schemes = ["hdfs", "file"]
