@@ -20,6 +20,7 @@ mod identity;
 mod inquiries;
 mod listener;
 mod operations;
+mod operators;
 mod ownership;
 mod reload;
 mod rules;
