@@ -30,7 +30,7 @@ mod store;
 mod testing;
 mod writer;
 
-pub use file::{OpenError, Opening};
+pub use file::{IfSpoiled, OpenError, Opening};
 pub use store::{FileLedger, MemoryLedger};
 
 /// One session or batch, from the moment that somebody asks for it until it is forgotten.

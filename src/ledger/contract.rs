@@ -39,7 +39,7 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $test() {
                 let directory = tempfile::tempdir().unwrap();
-                let (ledger, _) = FileLedger::open(directory.path(), seconds(0)).unwrap();
+                let (ledger, _) = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap();
                 super::$test(Arc::new(ledger)).await;
             })*
         }
@@ -494,7 +494,11 @@ mod restart {
             Box::new(move |at| Arc::new(disk.ledger(seconds(at))) as Shared),
             Box::new(move |at| {
                 let _keep = &directory;
-                Arc::new(FileLedger::open(&path, seconds(at)).unwrap().0) as Shared
+                Arc::new(
+                    FileLedger::open(&path, seconds(at), IfSpoiled::BeginAnew)
+                        .unwrap()
+                        .0,
+                ) as Shared
             }),
         ]
     }
