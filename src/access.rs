@@ -12,7 +12,7 @@ use crate::denial::Denial;
 use crate::identity::{Acting, Identities, LivyUser, Principal};
 use crate::livy::operation::{Action, Operation};
 use crate::livy::session_ref::SessionRef;
-use crate::roles::{self, Roles};
+use crate::roles::{self, Role, Roles};
 
 /// Proof that this principal may do this operation, as this Livy user.
 #[derive(Debug)]
@@ -68,6 +68,17 @@ pub fn authorize_session(
         operation: Operation::On(session.clone(), action),
         at_livy: Some(Operation::On(at_livy, action)),
     })
+}
+
+/// Lets those see the list of everybody's sessions who look after them, and says with which role.
+pub fn authorize_overview(principal: &Principal, acting: &Acting, roles: &Roles) -> Result<Role, Denial> {
+    // A role speaks for the one who logged in, and not for whom a delegate acts.
+    if acting.is_on_behalf() {
+        return Err(Denial::RoleRequired);
+    }
+    roles
+        .role_of(principal.livy_user(), principal.groups())
+        .ok_or(Denial::RoleRequired)
 }
 
 /// Livy's own words for a session that does not exist.

@@ -10,18 +10,20 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Overview};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
+use crate::control::{self, ControlSocket, Desk};
 use crate::deadlines::Deadlines;
 use crate::gateway::{Gateway, Shared};
+use crate::holdings::Holdings;
 use crate::ledger::{FileLedger, IfSpoiled, Ledger, MemoryLedger};
 use crate::listener::{self, Context, Port};
 use crate::livy::Kind;
@@ -29,7 +31,7 @@ use crate::livy::marker::Instance;
 use crate::login::Logins;
 use crate::policy::{Impersonation, LivePolicy, Policy, Store};
 use crate::reconcile::Reconciler;
-use crate::reload::Reloader;
+use crate::reload::{Reloaded, Reloader};
 use crate::telemetry::metrics::LoginFigures;
 use crate::telemetry::{logging, metrics};
 use crate::upstream::Upstream;
@@ -57,6 +59,7 @@ pub struct App {
     policy: Arc<LivePolicy>,
     addresses: Vec<SocketAddr>,
     admin: std::net::TcpListener,
+    control: Option<ControlSocket>,
     draining: watch::Sender<bool>,
     open: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<()>>,
@@ -82,6 +85,10 @@ impl App {
             .context("the hashing threads could not be started")?;
         let policy = Arc::new(LivePolicy::new(policy));
         let (ledger, instance) = open_ledger(&policy.current())?;
+        let control = match &policy.current().state.control {
+            Some(path) => ControlSocket::open(path)?,
+            None => None,
+        };
         let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock, ledger, instance));
         let (draining, _) = watch::channel(false);
         let (comparing, compared) = watch::channel(());
@@ -90,6 +97,7 @@ impl App {
             policy,
             addresses: ports.iter().map(|port| port.address()).collect(),
             admin,
+            control,
             draining,
             open: Arc::default(),
             workers: Vec::new(),
@@ -154,6 +162,8 @@ impl App {
         tokio::spawn(admin::serve(socket, overview, upstream));
         info!(version = env!("CARGO_PKG_VERSION"), addresses = ?self.addresses, admin = ?self.admin_address()?, "ready");
         let mut reloader = Reloader::new(config, Arc::clone(&self.policy), Arc::clone(&self.shared.clock));
+        let (reload, mut reloads) = mpsc::channel(1);
+        self.serve_control(config, reload)?;
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut look = every(LOOK);
         let mut upkeep = every(UPKEEP);
@@ -164,11 +174,42 @@ impl App {
                     info!("SIGHUP: the configuration is loaded again");
                     reloader.reload(&self.shared.logins);
                 }
+                Some(answer) = reloads.recv() => {
+                    info!("an operator has the configuration loaded again");
+                    // Nobody may be left to be told.
+                    let _ = answer.send(reloader.reload(&self.shared.logins));
+                }
                 _ = look.tick() => reloader.look(&self.shared.logins),
                 _ = upkeep.tick() => metrics::upkeep(),
                 _ = sweep.tick() => self.shared.logins.sweep(),
             }
         }
+    }
+
+    /// Answers on the operators' socket, if there is one.
+    fn serve_control(
+        &self,
+        config: &Path,
+        reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
+    ) -> anyhow::Result<()> {
+        let Some(control) = &self.control else {
+            return Ok(());
+        };
+        let shared = &self.shared;
+        let desk = Desk {
+            holdings: Holdings {
+                ledger: Arc::clone(&shared.ledger),
+                lists: Arc::clone(&shared.lists),
+                clock: Arc::clone(&shared.clock),
+            },
+            moments: Arc::clone(&shared.moments),
+            untold: Arc::clone(&shared.untold),
+            reload,
+            config: std::path::absolute(config).unwrap_or_else(|_| config.to_owned()),
+        };
+        let socket = UnixListener::from_std(control.listener()?)?;
+        tokio::spawn(control::serve(socket, control.owner(), desk));
+        Ok(())
     }
 
     /// Ends without [`App::operate`]: takes no more connections, lets requests end for at most `patience`, and returns

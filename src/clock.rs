@@ -16,6 +16,23 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
 }
 
+/// A time of day as RFC 3339 writes it, in UTC and with milliseconds: `2026-08-01T09:30:00.125Z`.
+pub fn rfc3339(wall: Duration) -> String {
+    let seconds = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
+    // Beyond the year 9999 the clock is wrong, and any text will do.
+    let at = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        wall.subsec_millis()
+    )
+}
+
 /// The machine's own clocks.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -140,6 +157,18 @@ mod tests {
         assert!(second > first);
         clock.advance(Duration::from_secs(1));
         assert!(moments.next() >= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_time_of_day_is_written_in_utc_with_milliseconds() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_709_210_096_007, "2024-02-29T12:34:56.007Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(rfc3339(Duration::MAX).len(), 24);
     }
 
     #[test]

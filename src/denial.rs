@@ -87,6 +87,8 @@ pub enum Denial {
         /// The session as the path names it.
         session: String,
     },
+    /// A list of everybody's, and the caller has no role.
+    RoleRequired,
     /// The body is larger than allowed.
     BodyTooLarge {
         /// The limit in bytes.
@@ -315,6 +317,7 @@ impl Denial {
                 mapped: "alice".into(),
             },
             Self::NotFound { session: "7".into() },
+            Self::RoleRequired,
             Self::BodyTooLarge { limit: 1_048_576 },
             Self::SlowBody,
             Self::UnsupportedBody("Send the body as application/json.".into()),

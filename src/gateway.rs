@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod browser;
 mod creation;
+mod inquiry;
 mod listing;
 mod pipeline;
 mod reply;

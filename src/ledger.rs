@@ -97,6 +97,21 @@ impl Standing {
         }
     }
 
+    /// The word for it, for people, scripts and metric labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::InDoubt => "in_doubt",
+            Self::Owned {
+                is_finished: false, ..
+            } => "owned",
+            Self::Owned {
+                is_finished: true, ..
+            } => "finished",
+            Self::Gone => "gone",
+        }
+    }
+
     /// Its number, if it exists.
     pub const fn id(self) -> Option<SessionId> {
         match self {

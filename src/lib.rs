@@ -24,7 +24,9 @@ pub mod policy;
 
 // 4. Adapters: everything that touches the world.
 pub mod admin;
+pub mod control;
 pub mod deadlines;
+pub mod holdings;
 pub mod impersonation;
 pub mod jwks;
 pub mod ledger;

@@ -126,6 +126,8 @@ pub struct Timeouts {
 pub struct State {
     /// Where.
     pub store: Store,
+    /// The operators' socket: in the state directory, if there is one.
+    pub control: Option<PathBuf>,
     /// How often Livy's lists are read and compared.
     pub reconcile: Duration,
     /// How long a creation whose fate is unknown keeps its place.

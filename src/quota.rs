@@ -35,6 +35,17 @@ pub enum Scope {
     Everybody,
 }
 
+impl Scope {
+    /// The word for its kind, as metric labels have it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::User(_) => "user",
+            Self::Group(_) => "group",
+            Self::Everybody => "everybody",
+        }
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,6 +91,23 @@ impl Dimension {
             Self::Memory => "memory",
         }
     }
+
+    /// An amount of it, with its unit if it needs one.
+    fn amount(self, amount: u64) -> String {
+        match self {
+            Self::Sessions | Self::Batches | Self::Cores => amount.to_string(),
+            // Rounded up: nobody is told that they fit into a quota by a byte.
+            Self::Memory => format!("{} GiB", amount.div_ceil(GIB)),
+        }
+    }
+
+    /// An amount of it, and what it is an amount of.
+    fn amount_in_words(self, amount: u64) -> String {
+        match self {
+            Self::Sessions | Self::Batches | Self::Cores => format!("{amount} {}", self.word()),
+            Self::Memory => format!("{} of memory", self.amount(amount)),
+        }
+    }
 }
 
 /// How much a scope may hold; what is absent is unlimited.
@@ -104,6 +132,26 @@ impl Limits {
             Dimension::Cores => self.cores,
             Dimension::Memory => self.memory,
         }
+    }
+
+    /// What is held beside each limit, as a sentence: `alice holds 2 of 6 sessions, 3 of 64 cores.` What has no limit
+    /// is told as well, or left out.
+    pub fn in_words(&self, scope: &Scope, held: &Use, is_whole: bool) -> String {
+        let parts: Vec<String> = Dimension::ALL
+            .into_iter()
+            .filter_map(|dimension| {
+                let held = held.of(dimension);
+                match self.of(dimension) {
+                    Some(limit) => Some(format!(
+                        "{} of {}",
+                        dimension.amount(held),
+                        dimension.amount_in_words(limit)
+                    )),
+                    None => is_whole.then(|| dimension.amount_in_words(held)),
+                }
+            })
+            .collect();
+        format!("{scope} holds {}.", parts.join(", "))
     }
 
     /// Whether one more fits beside what is held; else the first limit that it would exceed.
@@ -187,7 +235,7 @@ impl Exceeded {
     pub fn reason(&self, scope: &Scope) -> String {
         format!(
             "{scope} holds {} of {}",
-            self.amount(self.held),
+            self.dimension.amount(self.held),
             self.limit_in_words()
         )
     }
@@ -227,7 +275,7 @@ impl Exceeded {
         let asked = match self.dimension {
             Dimension::Sessions | Dimension::Batches => String::new(),
             Dimension::Cores | Dimension::Memory => {
-                format!(" and this asks for {} more", self.amount(self.asked))
+                format!(" and this asks for {} more", self.dimension.amount(self.asked))
             }
         };
         format!("{}{list}{asked}.", self.reason(scope))
@@ -237,30 +285,13 @@ impl Exceeded {
     pub fn asks(&self, scope: &Scope) -> String {
         format!(
             "This asks for {}, driver included; {scope} may hold {}.",
-            self.amount_in_words(self.asked),
+            self.dimension.amount_in_words(self.asked),
             self.limit_in_words()
         )
     }
 
     fn limit_in_words(&self) -> String {
-        self.amount_in_words(self.limit)
-    }
-
-    fn amount_in_words(&self, amount: u64) -> String {
-        match self.dimension {
-            Dimension::Sessions | Dimension::Batches | Dimension::Cores => {
-                format!("{amount} {}", self.dimension.word())
-            }
-            Dimension::Memory => format!("{} of memory", self.amount(amount)),
-        }
-    }
-
-    fn amount(&self, amount: u64) -> String {
-        match self.dimension {
-            Dimension::Sessions | Dimension::Batches | Dimension::Cores => amount.to_string(),
-            // Rounded up: nobody is told that they fit into a quota by a byte.
-            Dimension::Memory => format!("{} GiB", amount.div_ceil(GIB)),
-        }
+        self.dimension.amount_in_words(self.limit)
     }
 }
 

@@ -67,7 +67,8 @@ impl Untold {
             .contains(key)
     }
 
-    fn remove(&self, key: &PlaceKey) {
+    /// It is known now, or gone.
+    pub fn remove(&self, key: &PlaceKey) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }

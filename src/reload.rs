@@ -29,6 +29,20 @@ pub struct Reloader {
     fetchers: Vec<JwksFetcher>,
 }
 
+/// What came of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reloaded {
+    /// The new configuration is in force.
+    InForce {
+        /// How many configurations there have been.
+        generation: u64,
+        /// What is insecure or rarely meant in it.
+        notices: Vec<String>,
+    },
+    /// The old one stays, and this is why.
+    Refused(String),
+}
+
 impl Reloader {
     /// Watches the file that `policy` was loaded from. Starts fetching its key sets; needs a running runtime.
     pub fn new(path: &Path, policy: Arc<LivePolicy>, clock: Arc<dyn Clock>) -> Self {
@@ -58,29 +72,23 @@ impl Reloader {
     }
 
     /// Loads the configuration now. A bad one changes nothing.
-    pub fn reload(&mut self, logins: &Logins) {
+    pub fn reload(&mut self, logins: &Logins) -> Reloaded {
         let old = self.policy.current();
         // Before the files are read: what changes after that is seen at the next look.
         self.settled = digest(&self.path, &old.files);
-        let loaded = config::load(&self.path, old.generation + 1);
-        match loaded {
-            Err(report) => {
-                metrics::config_refused();
-                error!("the configuration is refused, the old one stays:\n{report}");
-            }
+        let problems = match config::load(&self.path, old.generation + 1) {
+            Err(report) => report.to_string(),
             Ok(new) => match unchangeable(&old, &new) {
-                Some(key) => {
-                    metrics::config_refused();
-                    error!(
-                        "the configuration is refused, the old one stays: {key} cannot change while running; restart"
-                    );
-                }
-                None => self.put_in_force(new, logins),
+                Some(key) => format!("{key} cannot change while running; restart"),
+                None => return self.put_in_force(new, logins),
             },
-        }
+        };
+        metrics::config_refused();
+        error!("the configuration is refused, the old one stays: {problems}");
+        Reloaded::Refused(problems)
     }
 
-    fn put_in_force(&mut self, new: Policy, logins: &Logins) {
+    fn put_in_force(&mut self, new: Policy, logins: &Logins) -> Reloaded {
         for insecure in &new.insecure {
             warn!("{insecure}");
         }
@@ -98,8 +106,10 @@ impl Reloader {
         }
         self.fetchers = fetch_keys(&new, &self.clock);
         let generation = new.generation;
+        let notices = new.insecure.iter().chain(&new.warnings).cloned().collect();
         self.policy.swap(new);
         info!(generation, "the configuration is in force");
+        Reloaded::InForce { generation, notices }
     }
 }
 
@@ -132,6 +142,8 @@ fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
                 "state.store"
             }
         })
+    } else if old.state.control != new.state.control {
+        Some("state.directory")
     } else if old.log.format != new.log.format {
         Some("log.format")
     } else {
@@ -187,5 +199,10 @@ mod tests {
         assert_eq!(unchangeable(&one, &memory), Some("state.store"));
         assert_eq!(unchangeable(&memory, &one), Some("state.store"));
         assert_eq!(unchangeable(&one, &tuned), None);
+        let with_socket = load(
+            folder.path(),
+            "[state]\nstore = \"memory\"\ndirectory = \"one\"\n",
+        );
+        assert_eq!(unchangeable(&memory, &with_socket), Some("state.directory"));
     }
 }

@@ -122,11 +122,21 @@ pub const fn may(role: Role, action: &Action) -> bool {
     }
 }
 
+/// Whether a role sees what sessions are called, in the list of everybody's. A name, and the marker that is made of it,
+/// may tell what somebody works at; a viewer sees that sessions are there and in what state.
+pub const fn sees_names(role: Role) -> bool {
+    match role {
+        Role::Admin | Role::Operator => true,
+        Role::Viewer => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::livy::Topic;
     use crate::livy::operation::Operation;
 
     fn roles(written: &[(Role, &str)]) -> Roles {
@@ -187,6 +197,8 @@ mod tests {
             };
             decided.insert(label, marks);
         }
+        // A list of everybody's is refused to those without a role, not opened by a stronger one.
+        decided.insert(Topic::AllSessions.label(), vec![true; Role::ALL.len()]);
         assert_eq!(written, decided, "docs/roles.md and this table differ");
     }
 }

@@ -473,3 +473,25 @@ fn explain_refuses_what_is_no_operation_of_livy() {
     assert_eq!(said.code, Some(1));
     assert!(said.out.contains("404 unknown_operation"), "{}", said.out);
 }
+
+#[test]
+fn explain_tells_what_the_gateway_answers_about_itself_and_to_whom() {
+    let desk = Desk::new();
+    let me = desk.explain(&["--user", "alice", "GET", "/livy/gateway/me"]);
+    assert_eq!(me.code, Some(0), "{}", me.err);
+    assert!(
+        me.out.contains("gateway_me") && me.out.contains("what alice is, holds and may hold"),
+        "{}",
+        me.out
+    );
+    let all = desk.explain(&["--user", "alice", "GET", "/livy/gateway/sessions"]);
+    assert_eq!(all.code, Some(1));
+    assert!(all.out.contains("refused    403 role_required"), "{}", all.out);
+    desk.put(
+        "gateway.toml",
+        &format!("{CONFIGURATION}\n[roles]\nviewer = [\"group:analysts\"]\n"),
+    );
+    let all = desk.explain(&["--user", "alice", "GET", "/livy/gateway/sessions"]);
+    assert_eq!(all.code, Some(0), "{}", all.err);
+    assert!(all.out.contains("as the role viewer sees them"), "{}", all.out);
+}

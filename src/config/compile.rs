@@ -30,6 +30,8 @@ mod holding;
 mod logins;
 mod requests;
 
+pub(super) use holding::control_socket;
+
 /// What the parts share while they are compiled.
 #[derive(Debug)]
 struct Context<'a> {

@@ -224,6 +224,13 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
     }
 }
 
+/// Reads `[state]` alone.
+pub(super) fn read_state(document: &DeTable<'_>, problems: &Problems) -> RawState {
+    let nothing = DeTable::new();
+    let table = Reader::open(document, 0..0, &keys::TOP, problems).table("state", &keys::STATE);
+    holding::state(&table.unwrap_or_else(|| Reader::open(&nothing, 0..0, &keys::STATE, problems)))
+}
+
 fn listen(table: &Reader<'_>) -> RawListen {
     let base_paths = table.list("base_paths", "[\"/livy\"]", |path| Ok(path.to_owned()));
     let tls = table.table("tls", &keys::LISTEN_TLS).map(|tls| RawTls {

@@ -76,6 +76,8 @@ impl Denial {
 
             Self::NotFound { session } => row(404, "not_found", Whose::Caller, "no such session",
                 format!("Session '{session}' not found.")),
+            Self::RoleRequired => row(403, "role_required", Whose::Operator, "for those with a role",
+                "This list shows everybody's sessions, and is for the administrators, operators and viewers of this gateway. Your own are at /gateway/me, and in the lists of sessions and batches. If you look after those of others, ask the administrator for a role."),
             Self::BodyTooLarge { limit } => row(413, "body_too_large", Whose::Caller, "body too large", format!(
                 "The body is larger than {limit} bytes, which is the most this gateway takes here. Send less, or put the data into the cluster's storage."
             )),

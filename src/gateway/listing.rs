@@ -86,6 +86,6 @@ pub(super) fn own_row(place: &Place, text: &str) -> String {
 }
 
 /// After this time a new list is fetched.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 /// Until this age a list is shown while the next one is fetched.
 const USABLE: Duration = Duration::from_secs(3);

@@ -27,6 +27,7 @@ use super::{Gateway, Shared, browser};
 use crate::access::{self, Grant};
 use crate::body_policy::{self, Coding};
 use crate::denial::Denial;
+use crate::identity::Principal;
 use crate::ledger::{Place, PlaceKey, Settlement};
 use crate::listener::Peer;
 use crate::livy::multipart::MultipartRewriter;
@@ -55,6 +56,9 @@ impl Gateway {
             .map_err(|denial| report.unrouted(&head, denial))?;
         let call = match route(&head.method, &target).map_err(|denial| report.unrouted(&head, denial))? {
             Routed::Call(call) => call,
+            Routed::Inquiry(inquiry) => {
+                return Box::pin(self.inquire(policy, peer, &head, body, inquiry, report)).await;
+            }
             Routed::Options { allow } => {
                 report.unrouted(&head, ());
                 return Ok(options(allow));
@@ -64,13 +68,7 @@ impl Gateway {
         browser::check_origin(call.method, &head.headers)?;
         check_expectation(&head.headers)?;
 
-        // What is rare is boxed: whatever its futures hold would be carried along by every request.
-        let login = login_policy(policy);
-        let logins = &self.0.shared.logins;
-        let principal = match logins.cached(&login, &head.headers) {
-            Some(principal) => principal,
-            None => Box::pin(logins.authenticate(&login, &head.headers, peer.address.ip())).await?,
-        };
+        let principal = self.authenticate(policy, &head.headers, peer).await?;
         report.identified(&principal);
         let acting = policy.identities.acting(
             &principal,
@@ -135,6 +133,25 @@ impl Gateway {
         }
     }
 
+    pub(super) async fn authenticate(
+        &self,
+        policy: &Policy,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Arc<Principal>, Denial> {
+        let login = LoginPolicy {
+            authn: &policy.authn,
+            identities: &policy.identities,
+            generation: policy.generation,
+        };
+        let logins = &self.0.shared.logins;
+        match logins.cached(&login, headers) {
+            Some(principal) => Ok(principal),
+            // Boxed as all that is rare: its future would be carried along by every request.
+            None => Box::pin(logins.authenticate(&login, headers, peer.address.ip())).await,
+        }
+    }
+
     /// Reads and checks the body as the operation wants it. For whom a creation runs may stand in it.
     async fn receive(
         &self,
@@ -147,9 +164,7 @@ impl Gateway {
     ) -> Result<(Grant, Cargo), Denial> {
         match grant.operation().body() {
             BodyKind::Empty => {
-                if !body.is_end_stream() {
-                    body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, call.method).await?)?;
-                }
+                self.receive_nothing(body, call.method).await?;
                 Ok((grant, Cargo::None))
             }
             BodyKind::Json(kind) => {
@@ -168,6 +183,14 @@ impl Gateway {
                 Ok((grant, Cargo::Upload(Box::new(upload))))
             }
         }
+    }
+
+    /// Takes no body, or one that says nothing.
+    pub(super) async fn receive_nothing(&self, body: Incoming, method: Method) -> Result<(), Denial> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, method).await?)
     }
 
     #[expect(
@@ -450,16 +473,8 @@ impl Cargo {
     }
 }
 
-fn login_policy(policy: &Policy) -> LoginPolicy<'_> {
-    LoginPolicy {
-        authn: &policy.authn,
-        identities: &policy.identities,
-        generation: policy.generation,
-    }
-}
-
 /// The users that a client named, if any.
-fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str> {
+pub(super) fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str> {
     in_query.into_iter().chain(in_body).collect()
 }
 
@@ -473,7 +488,7 @@ fn options(allow: &'static str) -> Response<AnswerBody> {
     response
 }
 
-fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
+pub(super) fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
     let is_known = headers
         .get_all(EXPECT)
         .iter()

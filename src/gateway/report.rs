@@ -15,6 +15,7 @@ use super::{Shared, answer};
 use crate::denial::{Denial, quotable};
 use crate::identity::{LivyUser, Principal};
 use crate::listener::Peer;
+use crate::livy::Topic;
 use crate::livy::operation::Operation;
 use crate::telemetry::metrics::{self, NO_OPERATION, Outcome};
 
@@ -29,6 +30,8 @@ pub(super) struct Report<'a> {
     asked: Option<(http::Method, Uri)>,
     agent: Option<HeaderValue>,
     operation: Option<Operation>,
+    /// What the gateway was asked about itself.
+    topic: Option<Topic>,
     principal: Option<Arc<Principal>>,
     livy_user: Option<LivyUser>,
     upstream: Option<Duration>,
@@ -58,6 +61,7 @@ impl<'a> Report<'a> {
             asked: None,
             agent: None,
             operation: None,
+            topic: None,
             principal: None,
             livy_user: None,
             upstream: None,
@@ -81,6 +85,10 @@ impl<'a> Report<'a> {
 
     pub(super) fn routed(&mut self, operation: &Operation) {
         self.operation = Some(operation.clone());
+    }
+
+    pub(super) const fn inquired(&mut self, topic: Topic) {
+        self.topic = Some(topic);
     }
 
     pub(super) fn identified(&mut self, principal: &Arc<Principal>) {
@@ -126,10 +134,18 @@ impl<'a> Report<'a> {
         self.is_told = true;
         let total = self.shared.clock.monotonic().saturating_sub(self.began);
         let own = total.saturating_sub(self.upstream.unwrap_or_default());
-        let operation = self.operation.as_ref().map_or(NO_OPERATION, Operation::label);
+        let operation = self.label();
         metrics::request(operation, self.outcome, self.upstream, own);
         if tracing::enabled!(tracing::Level::INFO) {
             self.log(operation, own);
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        match (&self.operation, self.topic) {
+            (Some(operation), _) => operation.label(),
+            (None, Some(topic)) => topic.label(),
+            (None, None) => NO_OPERATION,
         }
     }
 
@@ -139,9 +155,11 @@ impl<'a> Report<'a> {
             Some(Operation::Version | Operation::List(_) | Operation::Create(_)) | None => None,
         };
         // The query stays out: it may hold what a client should not have put there.
-        let asked = match (&self.operation, &self.asked) {
-            (None, Some((method, uri))) => Some(quotable(&format!("{method} {}", uri.path()))),
-            (Some(_), _) | (None, None) => None,
+        let asked = match &self.asked {
+            Some((method, uri)) if operation == NO_OPERATION => {
+                Some(quotable(&format!("{method} {}", uri.path())))
+            }
+            Some(_) | None => None,
         };
         info!(
             request_id = self.request_id.to_str().unwrap_or_default(),

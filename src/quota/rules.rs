@@ -6,6 +6,7 @@
 //! Rejected: the most generous of several memberships, because then who reads the file must read all of it to know
 //! what holds, and a rule that restricts a group could be escaped by joining another one.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::{Allowance, Assumed, Limits, Resources, Scope};
@@ -40,6 +41,18 @@ pub enum Whose {
     Group(Arc<str>),
     /// Of all users together.
     Everybody,
+}
+
+/// As the configuration writes it: `user alice`, `members_of etl`.
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => write!(f, "user {user}"),
+            Self::MembersOf(group) => write!(f, "members_of {group}"),
+            Self::Group(group) => write!(f, "group {group}"),
+            Self::Everybody => f.write_str("everybody"),
+        }
+    }
 }
 
 /// The groups of a user, as far as they can be known: nobody can be asked about the groups of somebody for whom a
@@ -102,18 +115,20 @@ impl Quotas {
 
     /// The user's own limits, for people to see; those of groups that are not known are left out.
     pub fn limits_of(&self, user: &LivyUser, groups: Groups<'_>) -> Limits {
-        let written = self
-            .first(|whose| matches!(whose, Whose::User(name) if **name == *user.as_str()))
-            .or_else(|| {
-                self.first(|whose| matches!(whose, Whose::MembersOf(group) if groups.contain(group)))
-            });
         let default = self.default;
-        written.map_or(default, |limits| Limits {
-            sessions: limits.sessions.or(default.sessions),
-            batches: limits.batches.or(default.batches),
-            cores: limits.cores.or(default.cores),
-            memory: limits.memory.or(default.memory),
-        })
+        self.rule_of(user, groups)
+            .map_or(default, |Rule { limits, .. }| Limits {
+                sessions: limits.sessions.or(default.sessions),
+                batches: limits.batches.or(default.batches),
+                cores: limits.cores.or(default.cores),
+                memory: limits.memory.or(default.memory),
+            })
+    }
+
+    /// The rule that sets the user's own limits; none if the defaults hold.
+    pub fn rule_of(&self, user: &LivyUser, groups: Groups<'_>) -> Option<&Rule> {
+        self.first(|whose| matches!(whose, Whose::User(name) if **name == *user.as_str()))
+            .or_else(|| self.first(|whose| matches!(whose, Whose::MembersOf(group) if groups.contain(group))))
     }
 
     fn allowances_of(&self, user: &LivyUser, groups: Groups<'_>) -> Vec<Allowance> {
@@ -132,7 +147,7 @@ impl Quotas {
             scope: Scope::Everybody,
             limits: self
                 .first(|whose| *whose == Whose::Everybody)
-                .copied()
+                .map(|rule| rule.limits)
                 .unwrap_or_default(),
         };
         std::iter::once(own)
@@ -141,11 +156,8 @@ impl Quotas {
             .collect()
     }
 
-    fn first(&self, is_for: impl Fn(&Whose) -> bool) -> Option<&Limits> {
-        self.rules
-            .iter()
-            .find(|rule| is_for(&rule.whose))
-            .map(|rule| &rule.limits)
+    fn first(&self, is_for: impl Fn(&Whose) -> bool) -> Option<&Rule> {
+        self.rules.iter().find(|rule| is_for(&rule.whose))
     }
 }
 

@@ -111,7 +111,7 @@ impl Scene {
 
     fn decide<T>(&self, decide: impl FnOnce(&Known<'_>) -> T) -> T {
         let places = self.places.iter().cloned();
-        let places = places.map(|place| (place.key.clone(), place)).collect();
+        let places = places.map(|place| (place.key.clone(), Arc::new(place))).collect();
         decide(&Known {
             kind: Kind::Session,
             began: at(self.began),

@@ -11,6 +11,7 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::denial::Denial;
+use crate::livy::Topic;
 use crate::livy::operation::Operation;
 
 /// Requests answered, by `operation` and `outcome`.
@@ -84,7 +85,7 @@ impl Outcome {
     }
 }
 
-/// The label of requests that are none of Livy's operations.
+/// The label of requests that are none of Livy's operations, and no question about the gateway.
 pub const NO_OPERATION: &str = "none";
 
 #[derive(Debug)]
@@ -249,6 +250,7 @@ impl Meters {
         let labels = Operation::one_of_each()
             .iter()
             .map(Operation::label)
+            .chain(Topic::ALL.map(Topic::label))
             .chain([NO_OPERATION])
             .collect::<Vec<_>>();
         let codes = Denial::samples()

@@ -83,6 +83,40 @@ fn a_state_directory_is_relative_to_the_file_if_it_is_written() {
 }
 
 #[test]
+fn operators_have_a_socket_in_the_state_directory_and_without_a_file_only_in_one_that_is_written() {
+    let stage = Stage::new();
+    let socket = |text: &str| {
+        stage.load(&format!("{MINIMAL}{text}")).state.control.map(|path| {
+            let name = path.file_name().unwrap().to_owned();
+            (path.parent().unwrap().to_owned(), name)
+        })
+    };
+    let here = |directory: &str| Some((stage.path(directory), "control.sock".into()));
+    assert_eq!(socket("[state]\ndirectory = \"held\"\n"), here("held"));
+    assert_eq!(
+        socket("[state]\nstore = \"memory\"\ndirectory = \"run\"\n"),
+        here("run")
+    );
+    assert_eq!(socket("[state]\nstore = \"memory\"\n"), None);
+    assert!(socket("").is_some());
+}
+
+#[test]
+fn the_socket_is_found_in_a_file_that_is_wrong_elsewhere() {
+    let stage = Stage::new();
+    let path = stage.path("wrong.toml");
+    let find = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        livy_gateway::config::control_socket(&path)
+    };
+    let found = find("adress = 7\n[state]\ndirectory = \"held\"\nstroe = 1\n").unwrap();
+    assert_eq!(found.path, Some(stage.path("held/control.sock")));
+    assert!(!found.is_by_default);
+    assert!(find("[livy]\n").unwrap().is_by_default);
+    assert!(find("[state\n").is_err());
+}
+
+#[test]
 fn groups_that_no_login_has_are_a_warning() {
     let stage = Stage::new();
     let rules = "[[quota.for]]\ngroup = \"analysts\"\ncores = 5\n[roles]\nadmin = [\"group:analysts\"]\n";

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use livy_gateway::denial::Denial;
+use livy_gateway::livy::Topic;
 use livy_gateway::livy::operation::Operation;
 use livy_gateway::telemetry::metrics::{self as names, NO_OPERATION};
 
@@ -125,6 +126,7 @@ async fn every_metric_has_its_help_and_only_labels_from_closed_sets() {
     let operations: BTreeSet<_> = Operation::one_of_each()
         .iter()
         .map(Operation::label)
+        .chain(Topic::ALL.map(Topic::label))
         .chain([NO_OPERATION])
         .collect();
     assert_eq!(

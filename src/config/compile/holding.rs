@@ -1,5 +1,6 @@
 //! What users may hold, where that is kept, and who looks after it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::raw::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, RawTimeouts, StoreKind};
@@ -30,10 +31,7 @@ pub(super) fn state(raw: &RawState, timeouts: &RawTimeouts, context: &Context<'_
         ));
     }
     let store = match store.value {
-        StoreKind::File => Store::File(match directory.span {
-            Some(_) => context.files.resolve(&directory.value),
-            None => directory.value.clone(),
-        }),
+        StoreKind::File => Store::File(state_directory(directory, |path| context.files.resolve(path))),
         StoreKind::Memory => {
             warn(
                 "state.store = \"memory\" forgets with each restart who owns what; it is for tests"
@@ -44,9 +42,31 @@ pub(super) fn state(raw: &RawState, timeouts: &RawTimeouts, context: &Context<'_
     };
     State {
         store,
+        control: control_socket(raw, |path| context.files.resolve(path)),
         reconcile: reconcile.value,
         in_doubt_hold: in_doubt_hold.value,
         ghosts: ghosts.value,
+    }
+}
+
+/// Where operators talk to the gateway: in the state directory. Without a file there is one only if it is written.
+pub(in crate::config) fn control_socket(
+    raw: &RawState,
+    resolve: impl Fn(&Path) -> PathBuf,
+) -> Option<PathBuf> {
+    match (raw.store.value, &raw.directory.span) {
+        (StoreKind::Memory, None) => None,
+        (StoreKind::File, _) | (StoreKind::Memory, Some(_)) => {
+            Some(state_directory(&raw.directory, resolve).join(SOCKET))
+        }
+    }
+}
+
+/// The default is no path of the file's, so it does not begin at its folder.
+fn state_directory(written: &Written<PathBuf>, resolve: impl Fn(&Path) -> PathBuf) -> PathBuf {
+    match written.span {
+        Some(_) => resolve(&written.value),
+        None => written.value.clone(),
     }
 }
 
@@ -186,3 +206,5 @@ pub(super) fn warn_of_groups_that_nobody_has(
         }
     }
 }
+
+const SOCKET: &str = "control.sock";

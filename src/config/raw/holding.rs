@@ -91,15 +91,6 @@ pub(super) fn state(table: &Reader<'_>) -> RawState {
     let store = table.parsed_or("store", StoreKind::File, |text| {
         choice(text, &[("file", StoreKind::File), ("memory", StoreKind::Memory)])
     });
-    if store.value == StoreKind::Memory && table.has("directory") {
-        table.wrong(
-            "directory",
-            &Wrong::new(
-                "store = \"memory\" keeps nothing in a folder",
-                "remove it, or write store = \"file\"",
-            ),
-        );
-    }
     RawState {
         store,
         directory: table.parsed_or("directory", default_directory(), directory),

@@ -20,9 +20,11 @@ pub(super) fn state(page: &mut Page, raw: &RawState) {
         StoreKind::Memory => "memory",
     };
     page.text("store", store, word);
-    match store.value {
-        StoreKind::File => page.text("directory", directory, directory.value.display()),
-        StoreKind::Memory => {}
+    match (store.value, &directory.span) {
+        (StoreKind::Memory, None) => {}
+        (StoreKind::File, _) | (StoreKind::Memory, Some(_)) => {
+            page.text("directory", directory, directory.value.display());
+        }
     }
     page.text("reconcile", reconcile, show_duration(reconcile.value));
     page.text("in_doubt_hold", in_doubt_hold, show_duration(in_doubt_hold.value));
