@@ -213,8 +213,8 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
     /// Takes up what was found at Livy. Nothing happens if the key is known. Whether it was taken up.
     fn adopt(&self, place: Place, at: Duration) -> BoxFuture<'_, bool>;
 
-    /// Forgets places that are gone: those that changed before `before`.
-    fn forget_gone(&self, before: Duration) -> BoxFuture<'_, ()>;
+    /// Forgets places of one kind that are gone: those that changed before `before`.
+    fn forget_gone(&self, kind: Kind, before: Duration) -> BoxFuture<'_, ()>;
 
     /// The place of this number.
     fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Place>>;

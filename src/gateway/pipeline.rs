@@ -1,4 +1,5 @@
-//! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs.
+//! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs. What is
+//! a creation's alone is in `creation`, what one session needs in `sessions`, lists are in `listing`.
 //!
 //! One step has its place here and nothing in it yet: the user's own limit, before the grant.
 

@@ -331,7 +331,9 @@ impl World {
                 self.model
                     .places
                     .retain(|place| place.standing != Standing::Gone || place.changed >= before);
-                self.ledger().forget_gone(before).await;
+                for kind in Kind::ALL {
+                    self.ledger().forget_gone(kind, before).await;
+                }
             }
             Op::Disk(fault) => {
                 if let Medium::Disk(disk) = &self.medium {

@@ -200,9 +200,9 @@ impl<L: Local> Ledger for L {
         Box::pin(ready(is_new))
     }
 
-    fn forget_gone(&self, before: Duration) -> BoxFuture<'_, ()> {
+    fn forget_gone(&self, kind: Kind, before: Duration) -> BoxFuture<'_, ()> {
         // Their records went when they did.
-        self.store().image().forget_gone(before);
+        self.store().image().forget_gone(kind, before);
         Box::pin(ready(()))
     }
 
