@@ -2,6 +2,7 @@
 //!
 //! It decides nothing. Who may see it, and how much of it, is for its callers to say.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,8 +92,9 @@ impl Holdings {
     }
 
     /// These places, by number; what has none comes last.
-    pub fn told(&self, kind: Kind, mut places: Vec<Place>) -> Vec<Holding> {
+    pub fn told<P: Borrow<Place>>(&self, kind: Kind, mut places: Vec<P>) -> Vec<Holding> {
         places.sort_by_cached_key(|place| {
+            let place = place.borrow();
             let id = place.standing.id();
             (id.is_none(), id, place.key.clone())
         });
@@ -103,7 +105,7 @@ impl Holdings {
         };
         places
             .iter()
-            .map(|place| self.holding(place, snapshot.as_deref(), now))
+            .map(|place| self.holding(place.borrow(), snapshot.as_deref(), now))
             .collect()
     }
 

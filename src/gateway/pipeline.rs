@@ -3,6 +3,7 @@
 //!
 //! One step has its place here and nothing in it yet: the user's own limit, before the grant.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,6 +84,7 @@ impl Gateway {
                 let granted = self.grant_session(policy, address, principal, acting, session, *action);
                 // Boxed, since what it waits for would be carried along by every request.
                 let (grant, place) = Box::pin(granted).await?;
+                report.granted(&grant, &place);
                 (grant, Some(place))
             }
         };
@@ -111,6 +113,7 @@ impl Gateway {
                 target.base().into()
             },
             request_id: report.request_id().clone(),
+            peer: peer.address,
             traceparent: traceparent(&head.headers),
         };
         if errand.grant.operation().outlives_client() {
@@ -126,7 +129,7 @@ impl Gateway {
         }
     }
 
-    pub(super) async fn authenticate(
+    async fn authenticate(
         &self,
         policy: &Policy,
         headers: &HeaderMap,
@@ -281,11 +284,13 @@ impl Gateway {
             (Operation::On(_, Action::Delete), Some(place)) => Some(place.key.clone()),
             (Operation::On(..) | Operation::Version | Operation::List(_) | Operation::Create(_), _) => None,
         };
+        let ending = self.audit_ending(&errand);
         let mut done = self.carry_out(policy, errand).await;
         done.answer = match done.answer {
             Ok(response) => reply::hold(&asked, response).await,
             Err(denial) => Err(denial),
         };
+        self.audit_end(ending, &done.answer);
         if let (Some(key), Ok(response)) = (deleted, &done.answer)
             && response.status().is_success()
         {
@@ -365,15 +370,17 @@ impl Gateway {
 
 /// A granted request, ready to go.
 pub(super) struct Errand {
-    grant: Grant,
+    pub(super) grant: Grant,
     /// The session that it is done to.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     method: Method,
     page: Page,
     pub(super) cargo: Cargo,
     /// Where `Location` begins; empty for reads, whose answers have none.
     pub(super) base: Box<str>,
     pub(super) request_id: HeaderValue,
+    /// From where it was asked for.
+    pub(super) peer: SocketAddr,
     traceparent: Option<HeaderValue>,
 }
 
