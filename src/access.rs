@@ -21,6 +21,7 @@ pub struct Grant {
     acting: Acting,
     operation: Operation,
     at_livy: Option<Operation>,
+    role: Option<Role>,
 }
 
 /// What is known of a session, for the decision.
@@ -48,6 +49,7 @@ pub fn authorize(principal: Arc<Principal>, acting: Acting, operation: Operation
         acting,
         operation,
         at_livy: None,
+        role: None,
     }
 }
 
@@ -61,12 +63,14 @@ pub fn authorize_session(
     rules: Rules<'_>,
     peer: IpAddr,
 ) -> Result<Grant, Denial> {
-    let acting = may_use(&principal, acting, action, owned, rules, peer).ok_or_else(|| no_such(session))?;
+    let (acting, role) =
+        may_use(&principal, acting, action, owned, rules, peer).ok_or_else(|| no_such(session))?;
     Ok(Grant {
         principal,
         acting,
         operation: Operation::On(session.clone(), action),
         at_livy: Some(Operation::On(at_livy, action)),
+        role,
     })
 }
 
@@ -88,6 +92,7 @@ pub fn no_such(session: &SessionRef) -> Denial {
     }
 }
 
+/// As whom, and by which role if only that allows it.
 fn may_use(
     principal: &Principal,
     acting: Acting,
@@ -95,24 +100,27 @@ fn may_use(
     owned: Owned<'_>,
     rules: Rules<'_>,
     peer: IpAddr,
-) -> Option<Acting> {
+) -> Option<(Acting, Option<Role>)> {
     if owned.owner == Some(acting.livy_user()) {
-        return Some(acting);
+        return Some((acting, None));
     }
     if let Some(owner) = owned.owner
         && owned.created_by == Some(principal.subject().to_string().as_str())
         && let Some(delegated) = rules.identities.as_delegate(principal, peer, owner)
     {
-        return Some(delegated);
+        return Some((delegated, None));
     }
     // A role speaks for the one who logged in, and not for whom a delegate acts.
     if acting.is_on_behalf() {
         return None;
     }
     let role = rules.roles.role_of(principal.livy_user(), principal.groups())?;
-    roles::may(role, &action).then(|| match owned.owner {
-        Some(owner) => Acting::by_role(owner),
-        None => acting,
+    roles::may(role, &action).then(|| {
+        let acting = match owned.owner {
+            Some(owner) => Acting::by_role(owner),
+            None => acting,
+        };
+        (acting, Some(role))
     })
 }
 
@@ -135,6 +143,11 @@ impl Grant {
             user: self.acting.livy_user(),
             groups: (!is_on_behalf).then(|| self.principal.groups()),
         }
+    }
+
+    /// The role without which it would not be granted.
+    pub const fn role(&self) -> Option<Role> {
+        self.role
     }
 
     /// What is done, as the client named it.

@@ -13,14 +13,14 @@ use anyhow::Context as _;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Overview};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
-use crate::control::{self, ControlSocket, Desk};
+use crate::control::{self, ControlSocket, Desk, ReloadOrder};
 use crate::deadlines::Deadlines;
 use crate::gateway::{Gateway, Shared};
 use crate::holdings::Holdings;
@@ -32,6 +32,7 @@ use crate::login::Logins;
 use crate::policy::{Impersonation, LivePolicy, Policy, Store};
 use crate::reconcile::Reconciler;
 use crate::reload::{Reloaded, Reloader};
+use crate::telemetry::audit::{Audit, Decision, Entry, Event};
 use crate::telemetry::metrics::LoginFigures;
 use crate::telemetry::{logging, metrics};
 use crate::upstream::Upstream;
@@ -89,7 +90,9 @@ impl App {
             Some(path) => ControlSocket::open(path)?,
             None => None,
         };
-        let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock, ledger, instance));
+        let audit = open_audit(&policy.current(), &clock)?;
+        let shared = Shared::new(Arc::clone(&policy), logins, clock, ledger, instance, audit);
+        let shared = Arc::new(shared);
         let (draining, _) = watch::channel(false);
         let (comparing, compared) = watch::channel(());
         let mut app = Self {
@@ -172,26 +175,46 @@ impl App {
             tokio::select! {
                 _ = hang_up.recv() => {
                     info!("SIGHUP: the configuration is loaded again");
-                    reloader.reload(&self.shared.logins);
+                    self.shared.audit.reopen();
+                    let outcome = reloader.reload(&self.shared.logins);
+                    self.audit_reload("SIGHUP".to_owned(), &outcome);
                 }
-                Some(answer) = reloads.recv() => {
-                    info!("an operator has the configuration loaded again");
+                Some(order) = reloads.recv() => {
+                    info!(uid = order.by, "an operator has the configuration loaded again");
+                    self.shared.audit.reopen();
+                    let outcome = reloader.reload(&self.shared.logins);
+                    self.audit_reload(format!("uid:{}", order.by), &outcome);
                     // Nobody may be left to be told.
-                    let _ = answer.send(reloader.reload(&self.shared.logins));
+                    let _ = order.answer.send(outcome);
                 }
-                _ = look.tick() => reloader.look(&self.shared.logins),
+                _ = look.tick() => {
+                    if let Some(outcome) = reloader.look(&self.shared.logins) {
+                        self.audit_reload("changed file".to_owned(), &outcome);
+                    }
+                }
                 _ = upkeep.tick() => metrics::upkeep(),
                 _ = sweep.tick() => self.shared.logins.sweep(),
             }
         }
     }
 
+    /// `by` is what had it loaded.
+    fn audit_reload(&self, by: String, outcome: &Reloaded) {
+        let mut entry = match outcome {
+            Reloaded::InForce { generation, .. } => {
+                Entry::new(Event::Reload, Decision::Done).because(format!("load {generation}"))
+            }
+            Reloaded::Refused(problems) => {
+                let first = problems.lines().next().unwrap_or_default();
+                Entry::new(Event::Reload, Decision::Refused).because(first)
+            }
+        };
+        entry.subject = Some(by);
+        self.shared.audit.record(&entry);
+    }
+
     /// Answers on the operators' socket, if there is one.
-    fn serve_control(
-        &self,
-        config: &Path,
-        reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
-    ) -> anyhow::Result<()> {
+    fn serve_control(&self, config: &Path, reload: mpsc::Sender<ReloadOrder>) -> anyhow::Result<()> {
         let Some(control) = &self.control else {
             return Ok(());
         };
@@ -204,6 +227,7 @@ impl App {
             },
             moments: Arc::clone(&shared.moments),
             untold: Arc::clone(&shared.untold),
+            audit: Arc::clone(&shared.audit),
             reload,
             config: std::path::absolute(config).unwrap_or_else(|_| config.to_owned()),
         };
@@ -250,6 +274,7 @@ impl App {
                 "not everything has ended"
             );
         }
+        self.shared.audit.flush();
     }
 
     /// Lists are read and compared on a thread of their own: ten thousand sessions take a while to parse.
@@ -267,6 +292,7 @@ impl App {
                     policy: Arc::clone(&shared.policy),
                     instance: shared.instance,
                     untold: Arc::clone(&shared.untold),
+                    audit: Arc::clone(&shared.audit),
                     upstream: Upstream::new(deadlines, Arc::clone(&shared.clock)),
                     impersonation: Arc::clone(&shared.impersonation),
                 };
@@ -390,6 +416,16 @@ impl Overview for View {
     fn is_draining(&self) -> bool {
         *self.draining.borrow()
     }
+}
+
+fn open_audit(policy: &Policy, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Audit>> {
+    let path = policy.log.audit_file.as_deref();
+    let audit = Audit::open(path, Arc::clone(clock));
+    let audit = audit.with_context(|| {
+        let path = path.unwrap_or_else(|| Path::new("")).display();
+        format!("log.audit_file: {path} cannot be written")
+    })?;
+    Ok(Arc::new(audit))
 }
 
 fn open_ledger(policy: &Policy) -> anyhow::Result<(Arc<dyn Ledger>, Instance)> {

@@ -19,6 +19,7 @@ use crate::clock::Moments;
 use crate::holdings::Holdings;
 use crate::reconcile::Untold;
 use crate::reload::Reloaded;
+use crate::telemetry::audit::Audit;
 
 pub mod protocol;
 mod release;
@@ -37,10 +38,21 @@ pub struct Desk {
     pub moments: Arc<Moments>,
     /// Creations in doubt of which no client was told.
     pub untold: Arc<Untold>,
-    /// Whoever loads the configuration; it answers what came of it.
-    pub reload: mpsc::Sender<oneshot::Sender<Reloaded>>,
+    /// Where decisions are written down.
+    pub audit: Arc<Audit>,
+    /// Whoever loads the configuration.
+    pub reload: mpsc::Sender<ReloadOrder>,
     /// The configuration that is loaded.
     pub config: PathBuf,
+}
+
+/// That somebody wants the configuration loaded now.
+#[derive(Debug)]
+pub struct ReloadOrder {
+    /// The account of whoever wants it.
+    pub by: u32,
+    /// For what comes of it.
+    pub answer: oneshot::Sender<Reloaded>,
 }
 
 /// Answers until the process ends. `owner` is the gateway's own account.
@@ -82,16 +94,16 @@ impl Desk {
         match command {
             Command::Sessions => Answer::Held(Held::of(&self.holdings).await),
             Command::Release { what } => self.release(&what, caller).await,
-            Command::Reload => self.reload().await,
+            Command::Reload => self.reload(caller).await,
         }
     }
 
-    async fn reload(&self) -> Answer {
-        let (sender, receiver) = oneshot::channel();
+    async fn reload(&self, by: u32) -> Answer {
+        let (answer, receiver) = oneshot::channel();
         let ended = || Answer::Refused {
             why: "the gateway is about to end".to_owned(),
         };
-        if self.reload.send(sender).await.is_err() {
+        if self.reload.send(ReloadOrder { by, answer }).await.is_err() {
             return ended();
         }
         let config = self.config.display().to_string();

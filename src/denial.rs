@@ -4,6 +4,7 @@
 //! address, a parser's text, a rule's line) is not in here: it goes to the log where the denial is made.
 //! `docs/denials.md` explains each code; a test holds the two together.
 
+mod audited;
 mod table;
 
 use std::borrow::Cow;

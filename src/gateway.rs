@@ -2,6 +2,7 @@
 //! response. The story itself is in `pipeline`.
 
 mod answer;
+mod audit;
 mod body;
 mod browser;
 mod creation;
@@ -31,6 +32,7 @@ use crate::livy::marker::Instance;
 use crate::login::Logins;
 use crate::policy::{LivePolicy, Policy};
 use crate::reconcile::Untold;
+use crate::telemetry::audit::Audit;
 use crate::turns::Turns;
 use crate::upstream::Upstream;
 
@@ -57,6 +59,8 @@ pub struct Shared {
     pub untold: Arc<Untold>,
     /// Creations on their way to Livy.
     pub turns: Turns,
+    /// Where decisions are written down.
+    pub audit: Arc<Audit>,
     /// Whether Livy acts as whom it is told.
     pub impersonation: Arc<ImpersonationWatch>,
     /// Bytes of bodies that are waiting in memory, of all requests together.
@@ -74,8 +78,10 @@ impl Shared {
         clock: Arc<dyn Clock>,
         ledger: Arc<dyn Ledger>,
         instance: Instance,
+        audit: Arc<Audit>,
     ) -> Self {
         Self {
+            audit,
             ledger,
             lists: Arc::default(),
             moments: Arc::new(Moments::new(Arc::clone(&clock))),

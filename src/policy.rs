@@ -168,10 +168,12 @@ pub struct Requests {
 }
 
 /// What is written about requests.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Log {
     /// One JSON object a line, or text.
     pub format: LogFormat,
+    /// Where the audit is written, beside the log.
+    pub audit_file: Option<PathBuf>,
 }
 
 /// The shape of a log line.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use crate::clock::Moments;
 use crate::denial::Denial;
@@ -27,7 +27,10 @@ use crate::livy::{Kind, SessionId};
 use crate::policy::{Ghosts, Impersonation, LivePolicy, Policy};
 use crate::quota::{Groups, Scope};
 use crate::rewrite::{self, OwnCall};
+use crate::telemetry::audit::Audit;
 use crate::upstream::{Reuse, Upstream};
+
+mod told;
 
 /// What the reconciler works with.
 #[derive(Debug, Clone)]
@@ -44,6 +47,8 @@ pub struct Reconciler {
     pub instance: Instance,
     /// Creations in doubt of which no client was told.
     pub untold: Arc<Untold>,
+    /// Where decisions are written down.
+    pub audit: Arc<Audit>,
     /// Its connections to Livy.
     pub upstream: Upstream,
     /// Told when Livy runs sessions as somebody else than it was told.
@@ -83,11 +88,22 @@ enum Change {
     /// It was created around this gateway, or the ledger lost it.
     Adopt(Box<Place>),
     /// It exists though Livy refused to create it, or nobody was told of it.
-    Unwanted(PlaceKey, SessionId, &'static str),
+    Unwanted(PlaceKey, SessionId, Ghost),
     /// It runs as somebody else than Livy was told.
     Disobeyed(PlaceKey, SessionId),
     /// Its number means another session now: Livy was restarted.
     Replaced(PlaceKey),
+}
+
+/// Why nobody shall use what Livy has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ghost {
+    /// Its creator was told that nobody knows what became of it.
+    Untold,
+    /// Its creator was told that Livy refused it, or it was deleted.
+    Refused,
+    /// It runs as somebody else than Livy was told.
+    WrongUser,
 }
 
 /// Why a place is free again.
@@ -169,10 +185,10 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) 
         }
         (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
             changes.push(exists);
-            changes.push(Change::Unwanted(key, row.id, "nobody was told of it"));
+            changes.push(Change::Unwanted(key, row.id, Ghost::Untold));
         }
         (PlaceKey::Marker(_), Standing::Gone) => {
-            changes.push(Change::Unwanted(key, row.id, "Livy had refused or deleted it"));
+            changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
         }
         (PlaceKey::Found(..), _) if !is_same(row, place, known) => {
             changes.push(Change::Replaced(key.clone()));
@@ -385,46 +401,40 @@ impl Reconciler {
                 settle(&key, settlement).await;
             }
             Change::Free(key, why) => {
+                let place = self.ledger.get(&key).await;
                 if settle(&key, Settlement::Gone).await {
                     self.untold.remove(&key);
-                    info!(%kind, ?key, ?why, "a place is free again");
+                    if let Some(place) = place {
+                        self.tell_freed(&place, why);
+                    }
                 }
             }
             Change::Replaced(key) => {
-                warn!(%kind, ?key, "Livy gave the number of a session to another one: it was restarted");
+                if let Some(place) = self.ledger.get(&key).await {
+                    self.tell_replaced(&place);
+                }
                 settle(&key, Settlement::Gone).await;
                 self.ledger.forget_gone(kind, self.moments.next()).await;
             }
-            Change::Adopt(place) => self.adopt(kind, *place).await,
-            Change::Unwanted(key, id, why) => match policy.state.ghosts {
-                Ghosts::Delete => self.delete(kind, &key, id, why, policy).await,
+            Change::Adopt(place) => {
+                if self.ledger.adopt((*place).clone(), self.moments.next()).await {
+                    self.tell_adopted(&place);
+                }
+            }
+            Change::Unwanted(key, id, ghost) => match policy.state.ghosts {
+                Ghosts::Delete => self.delete(kind, &key, id, ghost, policy).await,
                 Ghosts::Keep => {
                     settle(&key, Settlement::Owned(id)).await;
                 }
             },
             Change::Disobeyed(key, id) => {
                 self.impersonation.caught(self.moments.next());
-                self.delete(kind, &key, id, "it runs as the wrong user", policy)
-                    .await;
+                self.delete(kind, &key, id, Ghost::WrongUser, policy).await;
             }
         }
     }
 
-    async fn adopt(&self, kind: Kind, place: Place) {
-        let key = place.key.clone();
-        let owner = place.owner.clone();
-        let stranger = stranger(&key, self.instance);
-        if !self.ledger.adopt(place, self.moments.next()).await {
-            return;
-        }
-        if let Some(instance) = stranger {
-            error!(%kind, ?key, ?owner, instance = instance.as_str(), "another gateway creates sessions on the same Livy; it knows nothing of this one's quotas");
-        } else {
-            info!(%kind, ?key, ?owner, "a session that this gateway did not create is taken up");
-        }
-    }
-
-    async fn delete(&self, kind: Kind, key: &PlaceKey, id: SessionId, why: &'static str, policy: &Policy) {
+    async fn delete(&self, kind: Kind, key: &PlaceKey, id: SessionId, ghost: Ghost, policy: &Policy) {
         let PlaceKey::Marker(marker) = key else { return };
         let call = OwnCall::Delete(kind, marker.clone());
         let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &call) else {
@@ -434,18 +444,18 @@ impl Reconciler {
             .upstream
             .send(&policy.livy, outbound, None, Reuse::Never)
             .await;
-        match sent {
-            Ok(reply) if reply.status().is_success() || reply.status() == StatusCode::NOT_FOUND => {
-                info!(%kind, %marker, %id, why, "a session was deleted");
-                self.ledger
-                    .settle(key, Settlement::Gone, None, self.moments.next())
-                    .await;
-                self.untold.remove(key);
-            }
-            Ok(reply) => {
-                error!(%kind, %marker, %id, why, status = reply.status().as_u16(), "a session could not be deleted")
-            }
-            Err(failure) => error!(%kind, %marker, %id, why, ?failure, "a session could not be deleted"),
+        let failure = match sent {
+            Ok(reply) if reply.status().is_success() || reply.status() == StatusCode::NOT_FOUND => None,
+            Ok(reply) => Some(format!("Livy answered {}", reply.status().as_u16())),
+            Err(failure) => Some(format!("{failure:?}")),
+        };
+        let is_gone = failure.is_none();
+        self.tell_deleted(kind, key, id, ghost, failure).await;
+        if is_gone {
+            self.ledger
+                .settle(key, Settlement::Gone, None, self.moments.next())
+                .await;
+            self.untold.remove(key);
         }
     }
 }

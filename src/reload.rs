@@ -61,14 +61,15 @@ impl Reloader {
     }
 
     /// Looks at the files; loads them if they changed and have come to rest.
-    pub fn look(&mut self, logins: &Logins) {
+    pub fn look(&mut self, logins: &Logins) -> Option<Reloaded> {
         let digest = digest(&self.path, &self.policy.current().files);
         let is_at_rest = digest == self.seen;
         self.seen = digest;
         if is_at_rest && digest != self.settled {
             info!("a file of the configuration has changed");
-            self.reload(logins);
+            return Some(self.reload(logins));
         }
+        None
     }
 
     /// Loads the configuration now. A bad one changes nothing.
@@ -146,6 +147,8 @@ fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
         Some("state.directory")
     } else if old.log.format != new.log.format {
         Some("log.format")
+    } else if old.log.audit_file != new.log.audit_file {
+        Some("log.audit_file")
     } else {
         None
     }

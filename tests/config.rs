@@ -321,6 +321,7 @@ allow_unsafe = ["spark.jars.packages"]
 
 [log]
 format = "text"
+audit_file = "audit.jsonl"
 "#
     .to_owned()
         + holding::FULL

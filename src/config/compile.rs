@@ -78,7 +78,7 @@ pub(super) fn compile(
         quota,
         roles,
         requests,
-        log: RawLog { format },
+        log,
     } = raw;
     let context = Context {
         problems,
@@ -98,6 +98,7 @@ pub(super) fn compile(
     let quotas = holding::quotas(quota, &context);
     let roles = holding::roles(roles);
     let requests = requests::requests(requests, &context);
+    let log = self::log(log, &context);
     let (files, readable) = context.files.into_parts();
     let mut insecure = context.insecure.into_inner();
     insecure.extend(readable);
@@ -113,12 +114,22 @@ pub(super) fn compile(
         limits,
         quotas: quotas?,
         roles,
-        log: Log { format: format.value },
+        log,
         insecure,
         warnings: context.warnings.into_inner(),
         files,
         jwks_tls: jwks_tls?,
     })
+}
+
+fn log(raw: &RawLog, context: &Context<'_>) -> Log {
+    let RawLog { format, audit_file } = raw;
+    Log {
+        format: format.value,
+        audit_file: audit_file
+            .as_ref()
+            .map(|path| context.files.appended("log.audit_file", path)),
+    }
 }
 
 fn listeners(raw: &[RawListen], allow_plain_http: bool, context: &Context<'_>) -> Option<Vec<Listener>> {

@@ -250,6 +250,6 @@ pub(super) const REQUESTS_CONF: Keys = Keys {
 };
 pub(super) const LOG: Keys = Keys {
     table: "log",
-    known: &["format"],
-    later: &["audit_file"],
+    known: &["format", "audit_file"],
+    later: &[],
 };

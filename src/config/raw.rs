@@ -175,6 +175,7 @@ pub(super) struct RawLimits {
 #[derive(Debug)]
 pub(super) struct RawLog {
     pub(super) format: Written<LogFormat>,
+    pub(super) audit_file: Option<Written<PathBuf>>,
 }
 
 /// Reads the whole file.
@@ -216,11 +217,16 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
         quota: holding::quota(&section("quota", &keys::QUOTA), problems),
         roles: holding::roles(&section("roles", &keys::ROLES)),
         requests: requests::requests(&section("requests", &keys::REQUESTS), problems),
-        log: RawLog {
-            format: section("log", &keys::LOG).parsed_or("format", LogFormat::Json, |text| {
-                choice(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
-            }),
-        },
+        log: log(&section("log", &keys::LOG)),
+    }
+}
+
+fn log(table: &Reader<'_>) -> RawLog {
+    RawLog {
+        format: table.parsed_or("format", LogFormat::Json, |text| {
+            choice(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
+        }),
+        audit_file: table.parsed("audit_file", path),
     }
 }
 

@@ -8,7 +8,7 @@ use toml::Value;
 
 use super::raw::{
     RawAuthenticate, RawBasic, RawConf, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen,
-    RawLivy, RawMap, RawRequests,
+    RawLivy, RawLog, RawMap, RawRequests,
 };
 use super::reader::{Scalar, Written};
 use super::units::{show_duration, show_size};
@@ -108,7 +108,11 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     holding::roles(&mut page, roles);
     show_requests(&mut page, requests);
     page.header("[log]");
-    page.text("format", &log.format, log_format(log.format.value));
+    let RawLog { format, audit_file } = log;
+    page.text("format", format, log_format(format.value));
+    page.optional("audit_file", audit_file.as_ref(), |path| {
+        path.display().to_string()
+    });
     page.0
 }
 

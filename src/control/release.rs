@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tracing::info;
 
 use super::Desk;
 use super::protocol::{Answer, What};
@@ -15,10 +14,25 @@ use crate::ledger::{Place, PlaceKey, Settlement, Standing};
 use crate::lists::Snapshot;
 use crate::livy::marker::Marker;
 use crate::livy::{Kind, SessionId};
+use crate::telemetry::audit::{Decision, Entry, Event};
 
 impl Desk {
     pub(super) async fn release(&self, what: &What, caller: u32) -> Answer {
-        match self.released(what, caller).await {
+        let released = self.released(what).await;
+        let mut entry = match &released {
+            Ok(place) => {
+                let mut entry = Entry::new(Event::Release, Decision::Done).about(place);
+                entry.cores = Some(place.charge.cores);
+                entry.memory = Some(place.charge.memory);
+                entry.because(place.standing.word())
+            }
+            Err(why) => {
+                Entry::new(Event::Release, Decision::Refused).because(format!("{}: {why}", named(what)))
+            }
+        };
+        entry.subject = Some(format!("uid:{caller}"));
+        self.audit.record(&entry);
+        match released {
             Ok(place) => match self.holdings.told(place.kind, vec![place]).pop() {
                 Some(was) => Answer::Released { was },
                 None => refused("it is released"),
@@ -27,7 +41,7 @@ impl Desk {
         }
     }
 
-    async fn released(&self, what: &What, caller: u32) -> Result<Arc<Place>, String> {
+    async fn released(&self, what: &What) -> Result<Arc<Place>, String> {
         let first = self.find(what).await?;
         let snapshot = self.fresh_list(first.kind).await;
         // Meanwhile the list may have freed it, or shown that it exists.
@@ -49,7 +63,6 @@ impl Desk {
             return Err("it has changed at this moment; look again".to_owned());
         }
         self.untold.remove(&place.key);
-        info!(kind = %place.kind, key = ?place.key, owner = ?place.owner, by = caller, "a place was released by hand");
         Ok(place)
     }
 
@@ -104,6 +117,14 @@ fn may_be_released(place: &Place, snapshot: Option<&Snapshot>) -> Result<(), Str
             "its creation is under way in this gateway, and settles itself when Livy answers or its time is over".to_owned(),
         ),
         Standing::Gone => Err("it is free already".to_owned()),
+    }
+}
+
+fn named(what: &What) -> String {
+    match what {
+        What::Marker(marker) => marker.clone(),
+        What::Session(number) => format!("session {number}"),
+        What::Batch(number) => format!("batch {number}"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! It takes its place in every scope before Livy hears of it, and one of three things follows: it is owned, the place
 //! is free again, or it is in doubt. All of it runs in a task of its own, whether or not the client waits.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -15,7 +16,7 @@ use super::answer::{AnswerBody, LIVYS_JSON};
 use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_own_location;
-use super::{Gateway, reply};
+use super::{Gateway, audit, reply};
 use crate::access::Grant;
 use crate::body_policy::CheckedBody;
 use crate::denial::{Denial, Leftover};
@@ -28,6 +29,7 @@ use crate::livy::marker::{Marker, default_stem};
 use crate::policy::{Ghosts, Impersonation, Policy};
 use crate::quota::{Exceeded, Groups, Scope, resources};
 use crate::rewrite::{self, OwnCall};
+use crate::telemetry::audit::{Decision, Event};
 use crate::upstream::Reuse;
 
 /// A creation that was granted and checked, and has not taken its place.
@@ -37,10 +39,11 @@ pub(super) struct Creation {
     reservation: Reservation,
 }
 
-/// What an answer needs of the request.
-struct Origin {
+/// What an answer and the audit need of the request.
+pub(super) struct Origin {
     base: Box<str>,
-    request_id: HeaderValue,
+    pub(super) request_id: HeaderValue,
+    pub(super) peer: SocketAddr,
 }
 
 /// What Livy made of a creation.
@@ -115,6 +118,7 @@ impl Gateway {
         let origin = Origin {
             base: errand.base.clone(),
             request_id: errand.request_id.clone(),
+            peer: errand.peer,
         };
         let owner = reservation.owner.clone();
         let key = PlaceKey::Marker(reservation.marker.clone());
@@ -142,6 +146,7 @@ impl Gateway {
                 return Done::without_livy(Err(denial));
             }
         };
+        self.record(&audit::creation(&origin, &reservation, Decision::Allowed));
         let proxy_user = policy.livy.endpoint.proxy_user(&owner);
         errand.cargo = Cargo::Json(body.render(proxy_user, Some(reservation.marker.as_str())).into());
         let mut done = self.carry_out(policy, &mut errand).await;
@@ -220,14 +225,17 @@ impl Gateway {
         answer: Result<Response<AnswerBody>, Denial>,
     ) -> Result<Response<AnswerBody>, Denial> {
         let key = PlaceKey::Marker(reservation.marker.clone());
+        let record = audit::creation(origin, reservation, Decision::Failed);
         match fate(&answer) {
             Fate::Unsent => {
                 self.settle(&key, Settlement::Gone).await;
+                self.record(&audit::ended(record, &answer));
                 answer
             }
             Fate::Refused => {
                 self.settle(&key, Settlement::Gone).await;
-                self.clear_up(policy, reservation).await;
+                self.record(&audit::ended(record, &answer));
+                self.clear_up(policy, origin, reservation).await;
                 answer.map(|response| own_words(response, reservation))
             }
             Fate::Created(row, object) => {
@@ -249,6 +257,8 @@ impl Gateway {
     ) -> Result<(), Denial> {
         let shared = &self.0.shared;
         let key = PlaceKey::Marker(reservation.marker.clone());
+        let mut record = audit::creation(origin, reservation, Decision::Done);
+        record.id = Some(row.id.get());
         if policy.livy.impersonation == Impersonation::Required {
             if row.proxy_user.as_deref() != Some(reservation.owner.as_str()) {
                 shared.impersonation.caught(shared.clock.monotonic());
@@ -258,6 +268,11 @@ impl Gateway {
                     Leftover::Remains => Settlement::Owned(row.id),
                 };
                 self.settle(&key, settlement).await;
+                record.event = Event::Impersonation;
+                self.record(&record.decided(Decision::Failed).because(match leftover {
+                    Leftover::None | Leftover::Deleted => "Livy ran it as somebody else; it was deleted",
+                    Leftover::Remains => "Livy ran it as somebody else, and it could not be deleted",
+                }));
                 return Err(Denial::ImpersonationOff { leftover });
             }
             shared.impersonation.obeyed();
@@ -266,15 +281,7 @@ impl Gateway {
         shared
             .lists
             .overlay(reservation.kind, key, shared.moments.next(), object);
-        info!(
-            request_id = origin.request_id.to_str().unwrap_or_default(),
-            user = %reservation.owner,
-            created_by = %reservation.created_by,
-            kind = %reservation.kind,
-            id = %row.id,
-            marker = %reservation.marker,
-            "created"
-        );
+        self.record(&record);
         Ok(())
     }
 
@@ -305,6 +312,8 @@ impl Gateway {
             shared.untold.add(key.clone());
         }
         self.settle(&key, Settlement::InDoubt).await;
+        let record = audit::creation(origin, reservation, Decision::InDoubt);
+        self.record(&record.because("Livy's answer was lost"));
         Err(in_doubt(reservation.kind))
     }
 
@@ -396,10 +405,17 @@ impl Gateway {
     }
 
     /// A batch that Livy refuses stays in its list, without resources but with its name, until somebody deletes it.
-    async fn clear_up(&self, policy: &Policy, reservation: &Reservation) {
+    async fn clear_up(&self, policy: &Policy, origin: &Origin, reservation: &Reservation) {
         match (reservation.kind, policy.state.ghosts) {
             (Kind::Batch, Ghosts::Delete) => {
-                self.delete(policy, reservation).await;
+                let decision = match self.delete(policy, reservation).await {
+                    Leftover::None => return,
+                    Leftover::Deleted => Decision::Done,
+                    Leftover::Remains => Decision::Failed,
+                };
+                let mut record = audit::creation(origin, reservation, decision);
+                record.event = Event::Ghost;
+                self.record(&record.because("Livy listed it although it had refused it"));
             }
             (Kind::Batch, Ghosts::Keep) | (Kind::Session, Ghosts::Delete | Ghosts::Keep) => {}
         }
@@ -421,7 +437,7 @@ impl Gateway {
                 info!(%kind, %marker, "what Livy made and nobody shall use was deleted");
                 Leftover::Deleted
             }
-            Ok(reply) if reply.status() == StatusCode::NOT_FOUND => Leftover::Deleted,
+            Ok(reply) if reply.status() == StatusCode::NOT_FOUND => Leftover::None,
             Ok(reply) => {
                 error!(%kind, %marker, status = reply.status().as_u16(), "what Livy made and nobody shall use remains");
                 Leftover::Remains

@@ -1,10 +1,12 @@
 //! What the gateway says about itself: who somebody is to it, what they hold and may hold, and to those who look after
 //! others' sessions what everybody holds. Livy hears nothing of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
 use serde::Serialize;
 
@@ -20,6 +22,7 @@ use crate::listener::Peer;
 use crate::livy::operation::Method;
 use crate::livy::query::Page;
 use crate::livy::{Inquiry, Kind, Topic, list};
+use crate::login::LoginPolicy;
 use crate::policy::Policy;
 use crate::quota::{Allowance, Dimension, Groups, Scope, Use};
 use crate::roles;
@@ -81,7 +84,7 @@ impl Gateway {
         report.inquired(inquiry.topic);
         browser::check_origin(inquiry.method, &head.headers)?;
         check_expectation(&head.headers)?;
-        let principal = self.authenticate(policy, &head.headers, peer).await?;
+        let principal = self.log_in(policy, &head.headers, peer).await?;
         report.identified(&principal);
         let names = named(inquiry.requested_user.as_deref(), None);
         let acting = policy.identities.acting(&principal, peer.address.ip(), &names)?;
@@ -95,6 +98,24 @@ impl Gateway {
             }
         };
         Ok(json(inquiry.method, text))
+    }
+
+    async fn log_in(
+        &self,
+        policy: &Policy,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Arc<Principal>, Denial> {
+        let login = LoginPolicy {
+            authn: &policy.authn,
+            identities: &policy.identities,
+            generation: policy.generation,
+        };
+        let logins = &self.0.shared.logins;
+        match logins.cached(&login, headers) {
+            Some(principal) => Ok(principal),
+            None => logins.authenticate(&login, headers, peer.address.ip()).await,
+        }
     }
 
     async fn me(&self, policy: &Policy, principal: &Principal, acting: &Acting) -> Result<String, Denial> {

@@ -1,7 +1,9 @@
-//! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs.
+//! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs. What is
+//! a creation's alone is in `creation`, what one session needs in `sessions`, lists are in `listing`.
 //!
 //! One step has its place here and nothing in it yet: the user's own limit, before the grant.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -85,6 +87,7 @@ impl Gateway {
                 let address = peer.address.ip();
                 let granted = self.grant_session(policy, address, principal, acting, session, *action);
                 let (grant, place) = granted.await?;
+                report.granted(&grant, &place);
                 (grant, Some(place))
             }
         };
@@ -118,6 +121,7 @@ impl Gateway {
                 target.base().into()
             },
             request_id: report.request_id().clone(),
+            peer: peer.address,
             traceparent: traceparent(&head.headers),
         };
         if errand.grant.operation().outlives_client() {
@@ -133,7 +137,7 @@ impl Gateway {
         }
     }
 
-    pub(super) async fn authenticate(
+    async fn authenticate(
         &self,
         policy: &Policy,
         headers: &HeaderMap,
@@ -283,11 +287,13 @@ impl Gateway {
             (Operation::On(_, Action::Delete), Some(place)) => Some(place.key.clone()),
             (Operation::On(..) | Operation::Version | Operation::List(_) | Operation::Create(_), _) => None,
         };
+        let ending = self.audit_ending(&errand);
         let mut done = self.carry_out(policy, &mut errand).await;
         done.answer = match done.answer {
             Ok(response) => reply::hold(&errand.asked(), response).await,
             Err(denial) => Err(denial),
         };
+        self.audit_end(ending, &done.answer);
         if let (Some(key), Ok(response)) = (deleted, &done.answer)
             && response.status().is_success()
         {
@@ -349,15 +355,17 @@ impl Gateway {
 
 /// A granted request, ready to go.
 pub(super) struct Errand {
-    grant: Grant,
+    pub(super) grant: Grant,
     /// The session that it is done to.
-    place: Option<Arc<Place>>,
+    pub(super) place: Option<Arc<Place>>,
     method: Method,
     page: Page,
     pub(super) cargo: Cargo,
     /// Where `Location` begins; empty for reads, whose answers have none.
     pub(super) base: Box<str>,
     pub(super) request_id: HeaderValue,
+    /// From where it was asked for.
+    pub(super) peer: SocketAddr,
     traceparent: Option<HeaderValue>,
 }
 

@@ -22,18 +22,18 @@ use crate::telemetry::metrics::{self, NO_OPERATION, Outcome};
 /// One request's report.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
-    shared: &'a Shared,
-    peer: Peer,
+    pub(super) shared: &'a Shared,
+    pub(super) peer: Peer,
     request_id: HeaderValue,
     began: Duration,
     /// What was asked, for requests that are none of Livy's operations.
     asked: Option<(http::Method, Uri)>,
     agent: Option<HeaderValue>,
-    operation: Option<Operation>,
+    pub(super) operation: Option<Operation>,
     /// What the gateway was asked about itself.
     topic: Option<Topic>,
-    principal: Option<Arc<Principal>>,
-    livy_user: Option<LivyUser>,
+    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) livy_user: Option<LivyUser>,
     upstream: Option<Duration>,
     livy_status: Option<u16>,
     status: Option<u16>,
@@ -122,6 +122,9 @@ impl<'a> Report<'a> {
         self.outcome = Outcome::Denied;
         self.code = Some(code);
         metrics::denied(code);
+        if denial.is_audited() {
+            self.audit_denial(denial);
+        }
         response
     }
 
@@ -141,7 +144,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    fn label(&self) -> &'static str {
+    pub(super) fn label(&self) -> &'static str {
         match (&self.operation, self.topic) {
             (Some(operation), _) => operation.label(),
             (None, Some(topic)) => topic.label(),

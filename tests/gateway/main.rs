@@ -13,6 +13,7 @@ mod rig;
 
 mod admin;
 mod admission;
+mod audit;
 mod bodies;
 mod corpus;
 mod hdinsight;

@@ -138,7 +138,7 @@ async fn a_place_in_doubt_is_given_back_by_hand_and_what_appears_after_all_is_no
         "{}",
         released.out
     );
-    let told = process.logs("a place was released by hand").await;
+    let told = process.logs("\"event\":\"release\"").await;
     assert!(told.contains(marker), "{told}");
     let again = run(&stage, &["release", marker]).await;
     assert_eq!(again.code, Some(1));
