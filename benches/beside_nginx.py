@@ -48,7 +48,11 @@ http {{
 UPSTREAM = """
   server {{
     listen 127.0.0.1:{port} reuseport;
-    location / {{ default_type application/json; return 200 '{{"id":0,"state":"idle","more":""}}'; }}
+    default_type application/json;
+    location / {{ return 200 '{{"id":0,"state":"idle","more":""}}'; }}
+    # One session of alice's, under a name that a gateway gave it.
+    location = /sessions {{ return 200 '{{"from":0,"total":1,"sessions":[{{"id":0,"name":"bench-gwaaaaaaaabbbbbbbbccccccccccccc","owner":"alice","proxyUser":"alice","state":"idle","kind":"spark","appId":null,"appInfo":{{}},"log":[]}}]}}'; }}
+    location = /batches {{ return 200 '{{"from":0,"total":0,"sessions":[]}}'; }}
   }}
 """
 PROXY = """
@@ -130,6 +134,8 @@ address = "127.0.0.1:{port}"
 address = "127.0.0.1:{admin}"
 [livy]
 url = "http://127.0.0.1:{upstream}"
+[state]
+store = "memory"
 [basic]
 users_file = "users.htpasswd"
 [[jwt]]

@@ -10,22 +10,29 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::admin::{self, Overview};
 use crate::clock::{Clock, SystemClock};
 use crate::config;
+use crate::control::{self, ControlSocket, Desk, ReloadOrder};
 use crate::deadlines::Deadlines;
 use crate::gateway::{Gateway, Shared};
+use crate::holdings::Holdings;
+use crate::ledger::{FileLedger, IfSpoiled, Ledger, MemoryLedger};
 use crate::listener::{self, Context, Port};
+use crate::livy::Kind;
+use crate::livy::marker::Instance;
 use crate::login::Logins;
-use crate::policy::{LivePolicy, Policy};
-use crate::reload::Reloader;
+use crate::policy::{Impersonation, LivePolicy, Policy, Store};
+use crate::reconcile::Reconciler;
+use crate::reload::{Reloaded, Reloader};
+use crate::telemetry::audit::{Audit, Decision, Entry, Event};
 use crate::telemetry::metrics::LoginFigures;
 use crate::telemetry::{logging, metrics};
 use crate::upstream::Upstream;
@@ -53,9 +60,12 @@ pub struct App {
     policy: Arc<LivePolicy>,
     addresses: Vec<SocketAddr>,
     admin: std::net::TcpListener,
+    control: Option<ControlSocket>,
     draining: watch::Sender<bool>,
     open: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<()>>,
+    /// Dropped, it ends the thread that compares Livy's lists with the ledger.
+    _comparing: watch::Sender<()>,
 }
 
 impl App {
@@ -75,17 +85,28 @@ impl App {
         let logins = Logins::new(Arc::clone(&clock), policy.limits, workers)
             .context("the hashing threads could not be started")?;
         let policy = Arc::new(LivePolicy::new(policy));
-        let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock));
+        let (ledger, instance) = open_ledger(&policy.current())?;
+        let control = match &policy.current().state.control {
+            Some(path) => ControlSocket::open(path)?,
+            None => None,
+        };
+        let audit = open_audit(&policy.current(), &clock)?;
+        let shared = Shared::new(Arc::clone(&policy), logins, clock, ledger, instance, audit);
+        let shared = Arc::new(shared);
         let (draining, _) = watch::channel(false);
+        let (comparing, compared) = watch::channel(());
         let mut app = Self {
             shared,
             policy,
             addresses: ports.iter().map(|port| port.address()).collect(),
             admin,
+            control,
             draining,
             open: Arc::default(),
             workers: Vec::new(),
+            _comparing: comparing,
         };
+        app.start_comparing(compared)?;
         for number in 0..workers {
             app.start_worker(number, &ports)?;
         }
@@ -144,6 +165,8 @@ impl App {
         tokio::spawn(admin::serve(socket, overview, upstream));
         info!(version = env!("CARGO_PKG_VERSION"), addresses = ?self.addresses, admin = ?self.admin_address()?, "ready");
         let mut reloader = Reloader::new(config, Arc::clone(&self.policy), Arc::clone(&self.shared.clock));
+        let (reload, mut reloads) = mpsc::channel(1);
+        self.serve_control(config, reload)?;
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut look = every(LOOK);
         let mut upkeep = every(UPKEEP);
@@ -152,13 +175,65 @@ impl App {
             tokio::select! {
                 _ = hang_up.recv() => {
                     info!("SIGHUP: the configuration is loaded again");
-                    reloader.reload(&self.shared.logins);
+                    self.shared.audit.reopen();
+                    let outcome = reloader.reload(&self.shared.logins);
+                    self.audit_reload("SIGHUP".to_owned(), &outcome);
                 }
-                _ = look.tick() => reloader.look(&self.shared.logins),
+                Some(order) = reloads.recv() => {
+                    info!(uid = order.by, "an operator has the configuration loaded again");
+                    self.shared.audit.reopen();
+                    let outcome = reloader.reload(&self.shared.logins);
+                    self.audit_reload(format!("uid:{}", order.by), &outcome);
+                    // Nobody may be left to be told.
+                    let _ = order.answer.send(outcome);
+                }
+                _ = look.tick() => {
+                    if let Some(outcome) = reloader.look(&self.shared.logins) {
+                        self.audit_reload("changed file".to_owned(), &outcome);
+                    }
+                }
                 _ = upkeep.tick() => metrics::upkeep(),
                 _ = sweep.tick() => self.shared.logins.sweep(),
             }
         }
+    }
+
+    /// `by` is what had it loaded.
+    fn audit_reload(&self, by: String, outcome: &Reloaded) {
+        let mut entry = match outcome {
+            Reloaded::InForce { generation, .. } => {
+                Entry::new(Event::Reload, Decision::Done).because(format!("load {generation}"))
+            }
+            Reloaded::Refused(problems) => {
+                let first = problems.lines().next().unwrap_or_default();
+                Entry::new(Event::Reload, Decision::Refused).because(first)
+            }
+        };
+        entry.subject = Some(by);
+        self.shared.audit.record(&entry);
+    }
+
+    /// Answers on the operators' socket, if there is one.
+    fn serve_control(&self, config: &Path, reload: mpsc::Sender<ReloadOrder>) -> anyhow::Result<()> {
+        let Some(control) = &self.control else {
+            return Ok(());
+        };
+        let shared = &self.shared;
+        let desk = Desk {
+            holdings: Holdings {
+                ledger: Arc::clone(&shared.ledger),
+                lists: Arc::clone(&shared.lists),
+                clock: Arc::clone(&shared.clock),
+            },
+            moments: Arc::clone(&shared.moments),
+            untold: Arc::clone(&shared.untold),
+            audit: Arc::clone(&shared.audit),
+            reload,
+            config: std::path::absolute(config).unwrap_or_else(|_| config.to_owned()),
+        };
+        let socket = UnixListener::from_std(control.listener()?)?;
+        tokio::spawn(control::serve(socket, control.owner(), desk));
+        Ok(())
     }
 
     /// Ends without [`App::operate`]: takes no more connections, lets requests end for at most `patience`, and returns
@@ -199,6 +274,39 @@ impl App {
                 "not everything has ended"
             );
         }
+        self.shared.audit.flush();
+    }
+
+    /// Lists are read and compared on a thread of their own: ten thousand sessions take a while to parse.
+    fn start_comparing(&self, mut ended: watch::Receiver<()>) -> anyhow::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let runtime = runtime()?;
+        thread::Builder::new().name("lists".into()).spawn(move || {
+            runtime.block_on(async {
+                let deadlines = Deadlines::new(Arc::clone(&shared.clock));
+                tokio::spawn(deadlines.clone().run());
+                let reconciler = Reconciler {
+                    ledger: Arc::clone(&shared.ledger),
+                    lists: Arc::clone(&shared.lists),
+                    moments: Arc::clone(&shared.moments),
+                    policy: Arc::clone(&shared.policy),
+                    instance: shared.instance,
+                    untold: Arc::clone(&shared.untold),
+                    audit: Arc::clone(&shared.audit),
+                    upstream: Upstream::new(deadlines, Arc::clone(&shared.clock)),
+                    impersonation: Arc::clone(&shared.impersonation),
+                };
+                drop(shared);
+                for kind in Kind::ALL {
+                    tokio::spawn(reconciler.clone().run(kind));
+                }
+                drop(reconciler);
+                // Nothing is ever sent; it ends with the process.
+                let _ = ended.changed().await;
+            });
+            runtime.shutdown_background();
+        })?;
+        Ok(())
     }
 
     fn start_worker(&mut self, number: usize, ports: &[Arc<Port>]) -> anyhow::Result<()> {
@@ -307,6 +415,41 @@ impl Overview for View {
 
     fn is_draining(&self) -> bool {
         *self.draining.borrow()
+    }
+}
+
+fn open_audit(policy: &Policy, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Audit>> {
+    let path = policy.log.audit_file.as_deref();
+    let audit = Audit::open(path, Arc::clone(clock));
+    let audit = audit.with_context(|| {
+        let path = path.unwrap_or_else(|| Path::new("")).display();
+        format!("log.audit_file: {path} cannot be written")
+    })?;
+    Ok(Arc::new(audit))
+}
+
+fn open_ledger(policy: &Policy) -> anyhow::Result<(Arc<dyn Ledger>, Instance)> {
+    match &policy.state.store {
+        Store::Memory => {
+            let mut random = [0; 5];
+            aws_lc_rs::rand::fill(&mut random).context("there is no randomness")?;
+            let instance = Instance::new(random);
+            Ok((Arc::new(MemoryLedger::new(instance)), instance))
+        }
+        Store::File(directory) => {
+            // Livy's list tells whose a session is by its proxyUser, which it has only where Livy impersonates.
+            let if_spoiled = match policy.livy.impersonation {
+                Impersonation::Required => IfSpoiled::BeginAnew,
+                Impersonation::Off => IfSpoiled::Refuse,
+            };
+            let (ledger, opening) = FileLedger::open(directory, Duration::ZERO, if_spoiled)
+                .with_context(|| format!("the ledger in {} cannot be opened", directory.display()))?;
+            if let Some(set_aside) = &opening.set_aside {
+                error!(set_aside = %set_aside.display(), "the ledger was damaged and is set aside; whose sessions are whose is learnt from Livy again");
+            }
+            info!(directory = %directory.display(), places = opening.places, "the ledger is open");
+            Ok((Arc::new(ledger), opening.instance))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Report;
 
 mod explain;
+mod operate;
 mod password;
 mod token;
 mod users;
@@ -64,6 +65,29 @@ enum Command {
                       livy-gateway explain --config gateway.toml --jwt \"$TOKEN\" --body session.json POST /livy/sessions"
     )]
     Explain(explain::Explain),
+    /// Tells what the running gateway's ledger holds: who holds how much, and each session and batch
+    ///
+    /// It asks over the socket in the state directory, as the gateway's own account or root.
+    #[command(
+        after_help = "Examples:\n  livy-gateway sessions --config /etc/livy-gateway/gateway.toml\n  \
+                      livy-gateway sessions --config gateway.toml --json | jq '.sessions[] | select(.standing == \"in_doubt\")'"
+    )]
+    Sessions(operate::Sessions),
+    /// Gives back a place by hand that you know is gone: it counts against nobody any more
+    ///
+    /// The gateway frees by itself what two lists of Livy's in a row do not show. This is for what is in doubt, or what
+    /// Livy's last whole list does not show; what Livy shows is refused, and is deleted with DELETE instead. If Livy makes
+    /// a session after all, its next list shows it: it is deleted, or charged to its owner again.
+    #[command(
+        after_help = "Examples:\n  livy-gateway release --config gateway.toml etl-gw2b4xaxw3nqy5k7ozwkp4zcl3hj6ua\n  \
+                      livy-gateway release --config gateway.toml 7\n  livy-gateway release --config gateway.toml --batch 7"
+    )]
+    Release(operate::Release),
+    /// Has the running gateway load its configuration now, and tells what is wrong with it
+    ///
+    /// A bad configuration changes nothing, and the exit code is 1. SIGHUP does the same without telling.
+    #[command(after_help = "Example:\n  livy-gateway reload --config /etc/livy-gateway/gateway.toml")]
+    Reload(operate::Reload),
     /// Adds, removes and lists the users of a users file
     #[command(subcommand)]
     Users(users::Users),
@@ -116,6 +140,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Show(ConfigFile { config }) => print(&crate::config::effective(&config)?),
         Command::Explain(explain) => explain.run(),
+        Command::Sessions(sessions) => sessions.run(),
+        Command::Release(release) => release.run(),
+        Command::Reload(reload) => reload.run(),
         Command::Users(users) => users.run(),
         Command::HashPassword(hash) => hash.run(),
         Command::Token(token) => token.run(),

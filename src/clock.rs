@@ -3,6 +3,7 @@
 //! Everything else is given a [`Clock`], so that a test moves the time instead of waiting for it.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,23 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// The time since some fixed moment of this process, never going back: for limits, ages and deadlines.
     fn monotonic(&self) -> Duration;
+}
+
+/// A time of day as RFC 3339 writes it, in UTC and with milliseconds: `2026-08-01T09:30:00.125Z`.
+pub fn rfc3339(wall: Duration) -> String {
+    let seconds = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
+    // Beyond the year 9999 the clock is wrong, and any text will do.
+    let at = time::OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        wall.subsec_millis()
+    )
 }
 
 /// The machine's own clocks.
@@ -88,6 +106,34 @@ impl Clock for ManualClock {
     }
 }
 
+/// Monotonic times of which no two are equal, so that of two events it is always known which came first.
+#[derive(Debug)]
+pub struct Moments {
+    clock: Arc<dyn Clock>,
+    last_nanos: AtomicU64,
+}
+
+impl Moments {
+    /// On this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            last_nanos: AtomicU64::new(0),
+        }
+    }
+
+    /// Later than every moment before, and not earlier than the clock's monotonic time.
+    pub fn next(&self) -> Duration {
+        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let later = |last: u64| Some(now.max(last.saturating_add(1)));
+        let last = self
+            .last_nanos
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, later)
+            .unwrap_or_default();
+        Duration::from_nanos(now.max(last.saturating_add(1)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +147,28 @@ mod tests {
             (clock.wall(), clock.monotonic()),
             (Duration::from_secs(1_005), Duration::from_secs(5))
         );
+    }
+
+    #[test]
+    fn no_two_moments_are_equal_even_while_the_clock_stands_still() {
+        let clock = Arc::new(ManualClock::at(Duration::ZERO));
+        let moments = Moments::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let (first, second) = (moments.next(), moments.next());
+        assert!(second > first);
+        clock.advance(Duration::from_secs(1));
+        assert!(moments.next() >= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_time_of_day_is_written_in_utc_with_milliseconds() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_709_210_096_007, "2024-02-29T12:34:56.007Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(rfc3339(Duration::from_millis(millis)), text);
+        }
+        assert_eq!(rfc3339(Duration::MAX).len(), 24);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
@@ -96,6 +96,35 @@ pub fn read(path: &Path, generation: u64) -> Result<Loaded, Report> {
         }),
         Some(_) | None => Err(problems.into_report()),
     }
+}
+
+/// Where the gateway that runs with this file is talked to, if it has a socket. Nothing but the syntax needs to be
+/// right: a file that is being mended keeps no operator from looking at what runs.
+pub fn control_socket(path: &Path) -> Result<ControlSocket, Report> {
+    let text = text_of(path)?;
+    let problems = Problems::new(path, &text);
+    let document = match DeTable::parse(&text) {
+        Ok(document) => document,
+        Err(error) => {
+            syntax_problem(&text, &error, &problems);
+            return Err(problems.into_report());
+        }
+    };
+    let raw = raw::read_state(document.get_ref(), &problems);
+    let directory = path.parent().unwrap_or(Path::new(""));
+    Ok(ControlSocket {
+        path: compile::control_socket(&raw, |written| directory.join(written)),
+        is_by_default: raw.directory.span.is_none(),
+    })
+}
+
+/// Where operators talk to a running gateway.
+#[derive(Debug)]
+pub struct ControlSocket {
+    /// The socket; none if nothing is kept in a directory.
+    pub path: Option<PathBuf>,
+    /// Whether its directory is the default, which depends on how the gateway was started.
+    pub is_by_default: bool,
 }
 
 /// After a mistake in the syntax nothing else can be judged.

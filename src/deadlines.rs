@@ -34,7 +34,8 @@ struct Wheel {
 
 #[derive(Debug, Default)]
 struct Slots {
-    taken: Vec<Option<Arc<Slot>>>,
+    all: Vec<Arc<Slot>>,
+    /// Those of `all` that no deadline has, which are never due.
     free: Vec<usize>,
 }
 
@@ -62,7 +63,7 @@ impl Deadlines {
         let now = millis(self.0.clock.monotonic());
         self.0.now.store(now, Ordering::Relaxed);
         let slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        for slot in slots.taken.iter().flatten() {
+        for slot in &slots.all {
             if slot.due.load(Ordering::Relaxed) <= now {
                 slot.waker.wake();
             }
@@ -81,21 +82,20 @@ impl Deadlines {
 
     /// A deadline that is not set yet.
     pub fn unset(&self) -> Deadline {
-        let slot = Arc::new(Slot {
-            due: AtomicU64::new(NEVER),
-            waker: AtomicWaker::new(),
-        });
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = match slots.free.pop() {
-            Some(index) => index,
+        let index = slots.free.pop().unwrap_or(slots.all.len());
+        let slot = match slots.all.get(index) {
+            Some(slot) => Arc::clone(slot),
             None => {
-                slots.taken.push(None);
-                slots.taken.len() - 1
+                let slot = Arc::new(Slot {
+                    due: AtomicU64::new(NEVER),
+                    waker: AtomicWaker::new(),
+                });
+                slots.all.push(Arc::clone(&slot));
+                slot
             }
         };
-        if let Some(place) = slots.taken.get_mut(index) {
-            *place = Some(Arc::clone(&slot));
-        }
+        drop(slots);
         Deadline {
             wheel: Arc::clone(&self.0),
             slot,
@@ -167,10 +167,9 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
+        self.clear();
+        drop(self.slot.waker.take());
         let mut slots = self.wheel.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = slots.taken.get_mut(self.index) {
-            *place = None;
-        }
         slots.free.push(self.index);
     }
 }
@@ -268,6 +267,6 @@ mod tests {
         for _ in 0..100 {
             drop(deadlines.after(TICK));
         }
-        assert_eq!(deadlines.0.slots.lock().unwrap().taken.len(), 1);
+        assert_eq!(deadlines.0.slots.lock().unwrap().all.len(), 1);
     }
 }

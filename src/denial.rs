@@ -4,6 +4,9 @@
 //! address, a parser's text, a rule's line) is not in here: it goes to the log where the denial is made.
 //! `docs/denials.md` explains each code; a test holds the two together.
 
+mod audited;
+mod table;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -85,6 +88,8 @@ pub enum Denial {
         /// The session as the path names it.
         session: String,
     },
+    /// A list of everybody's, and the caller has no role.
+    RoleRequired,
     /// The body is larger than allowed.
     BodyTooLarge {
         /// The limit in bytes.
@@ -141,6 +146,40 @@ pub enum Denial {
         /// For whom it would be made.
         user: String,
     },
+
+    // How much does the user hold?
+    /// One more would be more than somebody may hold.
+    QuotaExceeded {
+        /// Short, such as `alice holds 3 of 3 sessions`.
+        reason: String,
+        /// The same as a sentence, with the caller's own sessions by number.
+        holds: String,
+    },
+    /// What is asked for is more than may ever be held.
+    ResourceLimit {
+        /// What is asked for and what may be held, as a sentence.
+        asks: String,
+    },
+    /// A quota depends on groups, and nobody here knows the user's.
+    GroupsUnknown {
+        /// The Livy user.
+        user: String,
+    },
+    /// The user has a session of that name already. Livy's own words.
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The number of the session that has it, if it has one by now.
+        id: Option<u32>,
+    },
+    /// An `Idempotency-Key` that cannot be one.
+    InvalidIdempotencyKey,
+    /// The same `Idempotency-Key` with another body.
+    IdempotencyKeyReused,
+    /// The creation with the same `Idempotency-Key` has not ended.
+    CreationUnderWay,
+    /// The ledger cannot be written, or Livy's list was not read yet.
+    Unavailable(&'static str),
 
     // The gateway cannot now.
     /// More requests, or more waiting bodies, than the gateway holds.
@@ -221,7 +260,7 @@ pub enum Hint {
     None,
     /// The two `WWW-Authenticate` lines.
     Challenge,
-    /// `Retry-After`, rounded up to whole seconds.
+    /// `Retry-After`: at least this, in whole seconds.
     RetryAfter(Duration),
     /// `Allow`.
     Allow(&'static str),
@@ -245,136 +284,6 @@ pub struct Answer {
 }
 
 impl Denial {
-    /// The table.
-    pub fn answer(&self) -> Answer {
-        match self {
-            Self::BadFraming(what) => row(400, "bad_framing", Whose::Caller, "malformed HTTP", format!(
-                "The request is not well-formed HTTP/1.1: {what}. Send it with an ordinary HTTP client."
-            )),
-            Self::SlowHead => row(408, "slow_request", Whose::CallerLater, "request head too slow",
-                "The request's headers did not arrive in time. Send them at once."),
-            Self::HeadTooLarge => row(431, "head_too_large", Whose::Caller, "headers too large",
-                "The request's headers are too many or too large: at most 100 headers and 64 KiB together, 16 KiB in one. Drop cookies and other headers that Livy does not need."),
-            Self::TargetTooLong => row(414, "target_too_long", Whose::Caller, "URL too long",
-                "The URL is longer than 8 KiB. No URL of Livy's is; check how it was built."),
-            Self::AmbiguousTarget(what) => row(400, "ambiguous_target", Whose::Caller, "ambiguous URL", format!(
-                "The URL can be read in more than one way: {what}. Write it plainly, such as /sessions/7/state."
-            )),
-            Self::MethodOverride(what) => row(400, "method_override", Whose::Caller, "method override", format!(
-                "{what} would replace the method of the request. Send the method that you mean."
-            )),
-            Self::UnsupportedExpectation => row(417, "unsupported_expectation", Whose::Caller, "unsupported Expect",
-                "The only Expect header that is understood is 100-continue. Leave it out."),
-
-            Self::UnknownOperation(hint) => row(404, "unknown_operation", Whose::Caller, "no such operation of Livy",
-                format!("Livy's REST API has no such path. {hint}")),
-            Self::MethodNotAllowed { allow } => Answer {
-                hint: Hint::Allow(allow),
-                ..row(405, "method_not_allowed", Whose::Caller, "method not allowed here",
-                    format!("This path takes {allow}. Use that method."))
-            },
-            Self::UnknownParameter { name, known } => row(400, "unknown_parameter", Whose::Caller, "unknown query parameter",
-                if known.is_empty() {
-                    format!("This request takes no query parameter, but got '{name}'. Leave it out.")
-                } else {
-                    format!("The query parameter '{name}' is unknown here. Known: {}.", known.join(", "))
-                }),
-            Self::RepeatedParameter(name) => row(400, "repeated_parameter", Whose::Caller, "repeated query parameter",
-                format!("The query parameter '{name}' is given more than once. Give it once.")),
-            Self::InvalidParameter(livy) => row(400, "invalid_parameter", Whose::Caller, "invalid query parameter", livy.clone()),
-            Self::CrossOrigin => row(403, "cross_origin", Whose::Caller, "request from another site",
-                "A web page of another site sent this request with your login. Requests that change something are taken from programs, and from pages of this host only."),
-
-            Self::MissingCredentials => challenge("missing_credentials", "credentials missing",
-                "No credentials. Log in with user name and password (Basic), or send 'Authorization: Bearer' with a token.".into()),
-            Self::MalformedCredentials(what) => Answer {
-                hint: Hint::Challenge,
-                ..row(401, "malformed_credentials", Whose::Caller, "credentials malformed",
-                    format!("The Authorization header cannot be read: {what}. Send exactly one, Basic or Bearer."))
-            },
-            Self::InvalidCredentials => challenge("invalid_credentials", "credentials not accepted",
-                "These credentials are not accepted: the user, the password or the token is wrong. Check them, or ask the administrator of this gateway.".into()),
-            Self::ExpiredToken => challenge("expired_token", "token expired",
-                "The token has expired. Get a new one and try again; a notebook may need a restart of its kernel.".into()),
-            Self::TooManyLogins { retry_after } => Answer {
-                hint: Hint::RetryAfter(*retry_after),
-                ..row(429, "too_many_logins", Whose::CallerLater, "too many logins at once", format!(
-                    "Too many logins are being checked now. Try again in {} s; if you did not expect this, ask who else uses this address.",
-                    whole_seconds(*retry_after)
-                ))
-            },
-
-            Self::UnmappedIdentity { subject } => row(403, "unmapped_identity", Whose::Operator, "no Livy user for this login", format!(
-                "You are logged in as {subject}, but no rule of this gateway makes that a Livy user. Ask the administrator for an identity.map rule; reserved names such as root and hdfs are never mapped by themselves."
-            )),
-            Self::ImpersonationRefused { asked, mapped } => row(403, "impersonation_refused", Whose::Caller, "acting as another user refused", format!(
-                "You act as '{mapped}' and asked for '{asked}'. Leave doAs and proxyUser out, or ask the administrator for an identity.delegate rule."
-            )),
-
-            Self::NotFound { session } => row(404, "not_found", Whose::Caller, "no such session",
-                format!("Session '{session}' not found.")),
-            Self::BodyTooLarge { limit } => row(413, "body_too_large", Whose::Caller, "body too large", format!(
-                "The body is larger than {limit} bytes, which is the most this gateway takes here. Send less, or put the data into the cluster's storage."
-            )),
-            Self::SlowBody => row(408, "slow_body", Whose::CallerLater, "request body too slow",
-                "The request's body did not arrive in time. Nothing was sent to Livy; try again."),
-            Self::UnsupportedBody(what) => row(415, "unsupported_body", Whose::Caller, "unsupported body", what.clone()),
-            Self::InvalidBody(what) => row(400, "invalid_body", Whose::Caller, "invalid body", what.clone()),
-            Self::UnknownField { field, nearest, in_creation } => row(400, "unknown_field", Whose::Caller, "unknown field in the body", {
-                let instead = nearest.as_ref().map_or_else(|| "Leave it out.".to_owned(), |nearest| format!("Did you mean '{nearest}'?"));
-                let admitted = if *in_creation { " If your Livy does know it, ask the administrator for requests.extra_fields." } else { "" };
-                format!("The body has a field '{field}' that Livy does not know. {instead}{admitted}")
-            }),
-            Self::ConfRefused { key, value, rule } => row(400, "conf_refused", Whose::Caller, "conf key refused", format!(
-                "The setting '{key}' with the value '{value}' is refused: {rule}. Leave it out."
-            )),
-            Self::ConfTooLarge { key, value, max, is_readable } => {
-                let what = if *is_readable { "is more than is allowed here" } else { "cannot be compared with what is allowed here" };
-                row(400, "conf_too_large", Whose::Caller, "setting above its maximum", format!(
-                    "The setting '{key}' with the value '{value}' {what}: the most is {max} (requests.conf.max). Ask for that or less."
-                ))
-            }
-            Self::FileRefused { field, file, problem } => row(400, "file_refused", Whose::Caller, "file refused", format!(
-                "The file '{file}' in '{field}' is refused: {problem}. Put the file into the cluster's storage and name it there."
-            )),
-            Self::NoPrimaryGroup { key, user } => row(403, "no_primary_group", Whose::Operator, "no primary group", format!(
-                "This gateway makes '{key}' of the user's primary group, and knows none of '{user}'. Ask the administrator for a group of that user, or for another rule in requests.conf."
-            )),
-
-            // Clients post again whatever is 5xx, which is no help to a gateway that has too much already.
-            Self::Overloaded { read } => later(if *read { 503 } else { 429 }, "overloaded", "gateway overloaded",
-                "The gateway has more requests than it can hold. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
-            Self::Internal => row(500, "internal_error", Whose::Operator, "internal error",
-                "The gateway failed. This is a defect of the gateway; tell its administrator the request id."),
-
-            Self::UpstreamUnreachable => later(503, "upstream_unreachable", "Livy unreachable",
-                "Livy cannot be reached and did not get this request. Try again shortly; if it lasts, tell the administrator that Livy is down.", RETRY_LIVY),
-            Self::UpstreamTimeout => row(504, "upstream_timeout", Whose::Livy, "Livy did not answer in time",
-                "Livy did not answer in time. Try again; a busy driver may need minutes to answer for its statements."),
-            Self::UpstreamLost => row(502, "upstream_lost", Whose::Livy, "Livy's answer broke off",
-                "Livy closed the connection before its answer was complete. Try again."),
-            Self::OutcomeUnknown { look } => row(409, "outcome_unknown", Whose::Caller, "outcome unknown", format!(
-                "Livy's answer was lost, and Livy may have done what you asked. {look} before you try again."
-            )),
-            Self::UpstreamLoginFailed { read } => row(definite(*read), "upstream_login_failed", Whose::Operator, "Livy refused the gateway's login",
-                "Livy does not accept this gateway's own login, so nothing was done. This is for the administrator: see livy.authenticate in the gateway's configuration and livy.server.auth.* in livy.conf."),
-            Self::UpstreamNotSuperuser { read } => row(definite(*read), "upstream_not_superuser", Whose::Operator, "Livy does not let the gateway act for users",
-                "Livy does not let this gateway act for other users, so nothing was done. This is for the administrator: add the gateway's own account to livy.superusers in livy.conf."),
-            Self::UpstreamError { status } => Answer {
-                status: *status,
-                ..row(502, "upstream_error", Whose::Livy, "Livy failed", format!(
-                    "Livy answered {} with an error page, which is not passed on. The administrator finds it in Livy's log.", status.as_u16()
-                ))
-            },
-            Self::UpstreamUnexpected { read } => row(ambiguous(*read), "upstream_unexpected", Whose::Operator, "unexpected answer from Livy",
-                "The answer was not one that Livy gives, so it is not passed on. This is for the administrator: see livy.url in the gateway's configuration."),
-            Self::ImpersonationOff { leftover } => later(503, "impersonation_off", "Livy ignores impersonation", match leftover {
-                Leftover::None | Leftover::Deleted => "Livy does not act as the user it is told to, so nothing may be created; no session is left behind. This is for the administrator: set livy.impersonation.enabled = true in livy.conf.",
-                Leftover::Remains => "Livy did not act as the user it was told to, and the session could not be deleted again. This is for the administrator: delete it, and set livy.impersonation.enabled = true in livy.conf.",
-            }, RETRY_OPERATOR),
-        }
-    }
-
     /// One of each, for the tests that hold the table, the documentation and the metrics together.
     pub fn samples() -> Vec<Self> {
         vec![
@@ -409,6 +318,7 @@ impl Denial {
                 mapped: "alice".into(),
             },
             Self::NotFound { session: "7".into() },
+            Self::RoleRequired,
             Self::BodyTooLarge { limit: 1_048_576 },
             Self::SlowBody,
             Self::UnsupportedBody("Send the body as application/json.".into()),
@@ -438,6 +348,22 @@ impl Denial {
                 key: "spark.yarn.queue".into(),
                 user: "alice".into(),
             },
+            Self::QuotaExceeded {
+                reason: "alice holds 3 of 3 sessions".into(),
+                holds: "alice holds 3 of 3 sessions (4, 7, 9).".into(),
+            },
+            Self::ResourceLimit {
+                asks: "This asks for 102 cores; alice may hold 64.".into(),
+            },
+            Self::GroupsUnknown { user: "alice".into() },
+            Self::NameTaken {
+                name: "etl".into(),
+                id: Some(5),
+            },
+            Self::InvalidIdempotencyKey,
+            Self::IdempotencyKeyReused,
+            Self::CreationUnderWay,
+            Self::Unavailable("the disk is full"),
             Self::Overloaded { read: true },
             Self::Internal,
             Self::UpstreamUnreachable,
@@ -501,57 +427,6 @@ const SECRET_WORDS: [&str; 10] = [
     "authorization",
     "signature",
 ];
-
-// Livy surely did nothing. A write is answered 4xx all the same: clients post again whatever is 5xx.
-const fn definite(read: bool) -> u16 {
-    if read { 502 } else { 424 }
-}
-
-// Livy may have done it.
-const fn ambiguous(read: bool) -> u16 {
-    if read { 502 } else { 409 }
-}
-
-fn row(
-    status: u16,
-    code: &'static str,
-    whose: Whose,
-    reason: &'static str,
-    message: impl Into<Cow<'static, str>>,
-) -> Answer {
-    Answer {
-        status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        code,
-        whose,
-        reason: Cow::Borrowed(reason),
-        message: message.into(),
-        hint: Hint::None,
-    }
-}
-
-fn challenge(code: &'static str, reason: &'static str, message: Cow<'static, str>) -> Answer {
-    Answer {
-        hint: Hint::Challenge,
-        ..row(401, code, Whose::Caller, reason, message)
-    }
-}
-
-fn later(
-    status: u16,
-    code: &'static str,
-    reason: &'static str,
-    message: &'static str,
-    after: Duration,
-) -> Answer {
-    Answer {
-        hint: Hint::RetryAfter(after),
-        ..row(status, code, Whose::CallerLater, reason, message)
-    }
-}
-
-const RETRY_SOON: Duration = Duration::from_secs(2);
-const RETRY_LIVY: Duration = Duration::from_secs(5);
-const RETRY_OPERATOR: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests;

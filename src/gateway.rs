@@ -2,12 +2,16 @@
 //! response. The story itself is in `pipeline`.
 
 mod answer;
+mod audit;
 mod body;
 mod browser;
-mod impersonation;
+mod creation;
+mod inquiry;
+mod listing;
 mod pipeline;
 mod reply;
 mod report;
+mod sessions;
 mod upload;
 
 use std::sync::Arc;
@@ -17,16 +21,22 @@ use http::header::HeaderValue;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moments};
 use crate::deadlines::Deadlines;
 use crate::denial::Denial;
+use crate::impersonation::ImpersonationWatch;
+use crate::ledger::Ledger;
 use crate::listener::{Handler, Peer};
+use crate::lists::Lists;
+use crate::livy::marker::Instance;
 use crate::login::Logins;
 use crate::policy::{LivePolicy, Policy};
+use crate::reconcile::Untold;
+use crate::telemetry::audit::Audit;
+use crate::turns::Turns;
 use crate::upstream::Upstream;
 
 pub use answer::AnswerBody;
-pub use impersonation::ImpersonationWatch;
 
 /// What all workers share.
 #[derive(Debug)]
@@ -37,8 +47,22 @@ pub struct Shared {
     pub logins: Logins,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Who owns what, and how much they hold.
+    pub ledger: Arc<dyn Ledger>,
+    /// What Livy has.
+    pub lists: Arc<Lists>,
+    /// The order of events.
+    pub moments: Arc<Moments>,
+    /// This gateway's part of the names that it gives to Livy.
+    pub instance: Instance,
+    /// Creations in doubt of which no client was told.
+    pub untold: Arc<Untold>,
+    /// Creations on their way to Livy.
+    pub turns: Turns,
+    /// Where decisions are written down.
+    pub audit: Arc<Audit>,
     /// Whether Livy acts as whom it is told.
-    pub impersonation: ImpersonationWatch,
+    pub impersonation: Arc<ImpersonationWatch>,
     /// Bytes of bodies that are waiting in memory, of all requests together.
     pub waiting_bytes: AtomicUsize,
     /// Operations that run to their end though their client may have left.
@@ -48,12 +72,26 @@ pub struct Shared {
 
 impl Shared {
     /// Nothing waits, nothing runs.
-    pub fn new(policy: Arc<LivePolicy>, logins: Logins, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        policy: Arc<LivePolicy>,
+        logins: Logins,
+        clock: Arc<dyn Clock>,
+        ledger: Arc<dyn Ledger>,
+        instance: Instance,
+        audit: Arc<Audit>,
+    ) -> Self {
         Self {
+            audit,
+            ledger,
+            lists: Arc::default(),
+            moments: Arc::new(Moments::new(Arc::clone(&clock))),
+            instance,
+            untold: Arc::default(),
+            turns: Turns::default(),
             policy,
             logins,
             clock,
-            impersonation: ImpersonationWatch::default(),
+            impersonation: Arc::default(),
             waiting_bytes: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
             request_ids: report::RequestIds::new(),

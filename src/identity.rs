@@ -45,7 +45,8 @@ impl LivyUser {
         Self::new(name)
     }
 
-    fn is_legal(name: &str) -> bool {
+    /// Whether a Livy user may be called so, for rules that name one.
+    pub fn is_legal(name: &str) -> bool {
         let first_is_plain = name
             .bytes()
             .next()
@@ -122,6 +123,14 @@ impl Acting {
     /// Whether a delegate acts for somebody else here.
     pub const fn is_on_behalf(&self) -> bool {
         self.on_behalf
+    }
+
+    /// As the owner of a session that a role may use.
+    pub(crate) fn by_role(owner: &LivyUser) -> Self {
+        Self {
+            livy_user: owner.clone(),
+            on_behalf: true,
+        }
     }
 
     /// A decision for the tests of the modules that are handed one.
@@ -260,6 +269,25 @@ impl Identities {
                 mapped: mapped.to_string(),
             }),
         }
+    }
+
+    /// Whether this principal may act for `owner` from this address, as a delegate; asked for what it created for them.
+    pub fn as_delegate(&self, principal: &Principal, peer: IpAddr, owner: &LivyUser) -> Option<Acting> {
+        let livy_user = self.delegated(principal, peer, owner.as_str())?;
+        Some(Acting {
+            livy_user,
+            on_behalf: true,
+        })
+    }
+
+    /// The services that may act for others, as subjects show themselves.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.delegates.iter().map(DelegateRule::service)
+    }
+
+    /// The groups of a Livy user, as far as the users file tells.
+    pub fn groups_of(&self, user: &LivyUser) -> Option<&BTreeSet<Arc<str>>> {
+        self.groups_of_users.get(user)
     }
 
     fn delegated(&self, principal: &Principal, peer: IpAddr, asked: &str) -> Option<LivyUser> {

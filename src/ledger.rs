@@ -7,6 +7,7 @@
 //! A place is known by its [`Marker`], which is also the session's name at Livy. What was created around the gateway
 //! has none of ours, and is *adopted*: seen in Livy's list, charged, and addressed by its number.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -30,7 +31,7 @@ mod store;
 mod testing;
 mod writer;
 
-pub use file::{OpenError, Opening};
+pub use file::{IfSpoiled, OpenError, Opening};
 pub use store::{FileLedger, MemoryLedger};
 
 /// One session or batch, from the moment that somebody asks for it until it is forgotten.
@@ -44,8 +45,8 @@ pub struct Place {
     pub owner: Option<LivyUser>,
     /// Who asked for it: a subject with its source, such as `basic:zeppelin`. Unknown for most of what was adopted.
     pub created_by: Option<Box<str>>,
-    /// The name that the client gave it; unique among the owner's of one kind.
-    pub name: Option<SessionName>,
+    /// The name that the client gave it, as it wrote it; unique among the owner's of one kind.
+    pub name: Option<Box<str>>,
     /// What it is charged with while it counts.
     pub charge: Resources,
     /// To whom it is charged.
@@ -96,6 +97,21 @@ impl Standing {
         }
     }
 
+    /// The word for it, for people, scripts and metric labels.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::InDoubt => "in_doubt",
+            Self::Owned {
+                is_finished: false, ..
+            } => "owned",
+            Self::Owned {
+                is_finished: true, ..
+            } => "finished",
+            Self::Gone => "gone",
+        }
+    }
+
     /// Its number, if it exists.
     pub const fn id(self) -> Option<SessionId> {
         match self {
@@ -125,8 +141,8 @@ pub struct Reservation {
     pub owner: LivyUser,
     /// Who asks: a subject with its source.
     pub created_by: Box<str>,
-    /// The name that the client gave it.
-    pub name: Option<SessionName>,
+    /// The name that the client gave it, as it wrote it.
+    pub name: Option<Box<str>>,
     /// What it will be charged with.
     pub charge: Resources,
     /// Every scope that it is charged to, with what may be held there.
@@ -151,7 +167,7 @@ pub enum NoPlace {
         id: Option<SessionId>,
     },
     /// The same idempotency key was used before; this is what it led to.
-    Before(Box<Place>),
+    Before(Arc<Place>),
     /// The store cannot write.
     Unavailable(Unavailable),
 }
@@ -198,11 +214,11 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
     /// Takes up what was found at Livy. Nothing happens if the key is known. Whether it was taken up.
     fn adopt(&self, place: Place, at: Duration) -> BoxFuture<'_, bool>;
 
-    /// Forgets places that are gone: those that changed before `before`.
-    fn forget_gone(&self, before: Duration) -> BoxFuture<'_, ()>;
+    /// Forgets places of one kind that are gone: those that changed before `before`.
+    fn forget_gone(&self, kind: Kind, before: Duration) -> BoxFuture<'_, ()>;
 
     /// The place of this number.
-    fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Place>>;
+    fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Arc<Place>>>;
 
     /// The owner's place of this name, as the owner calls it.
     fn by_name<'a>(
@@ -210,19 +226,19 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
         owner: &'a LivyUser,
         kind: Kind,
         name: &'a SessionName,
-    ) -> BoxFuture<'a, Option<Place>>;
+    ) -> BoxFuture<'a, Option<Arc<Place>>>;
 
     /// One place.
-    fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Place>>;
+    fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Arc<Place>>>;
 
     /// All places of an owner, of one kind, in no order; those that are gone are left out.
-    fn owned_by<'a>(&'a self, owner: &'a LivyUser, kind: Kind) -> BoxFuture<'a, Vec<Place>>;
+    fn owned_by<'a>(&'a self, owner: &'a LivyUser, kind: Kind) -> BoxFuture<'a, Vec<Arc<Place>>>;
 
     /// All places that this subject asked for, of one kind; those that are gone are left out.
-    fn created_by<'a>(&'a self, subject: &'a str, kind: Kind) -> BoxFuture<'a, Vec<Place>>;
+    fn created_by<'a>(&'a self, subject: &'a str, kind: Kind) -> BoxFuture<'a, Vec<Arc<Place>>>;
 
     /// Every place of one kind, those that are gone included.
-    fn all(&self, kind: Kind) -> BoxFuture<'_, Vec<Place>>;
+    fn all(&self, kind: Kind) -> BoxFuture<'_, Vec<Arc<Place>>>;
 
     /// How much a scope holds.
     fn held<'a>(&'a self, scope: &'a Scope) -> BoxFuture<'a, Use>;

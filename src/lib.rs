@@ -16,6 +16,7 @@ pub mod identity;
 pub mod limits;
 pub mod quota;
 pub mod rewrite;
+pub mod roles;
 
 // 3. Configuration.
 pub mod config;
@@ -23,13 +24,19 @@ pub mod policy;
 
 // 4. Adapters: everything that touches the world.
 pub mod admin;
+pub mod control;
 pub mod deadlines;
+pub mod holdings;
+pub mod impersonation;
 pub mod jwks;
 pub mod ledger;
 pub mod listener;
+pub mod lists;
 pub mod login;
+pub mod reconcile;
 pub mod reload;
 pub mod telemetry;
+pub mod turns;
 pub mod upstream;
 pub mod users_file;
 

@@ -160,7 +160,7 @@ pub struct LoginCounters {
     accounts: RandomState,
 }
 
-type Limiter<K, S> = RateLimiter<K, S, Ticks, NoOpMiddleware<Duration>>;
+type Limiter<K, S> = Arc<RateLimiter<K, S, Ticks, NoOpMiddleware<Duration>>>;
 
 impl LoginCounters {
     /// Counters that start empty.
@@ -176,17 +176,44 @@ impl LoginCounters {
         let quota = |rate: Rate| rate.quota(rate.burst);
         Self {
             limits,
-            requests: RateLimiter::new(quota(limits.per_address), Cells::new(keys_max), clock.clone()),
-            failures_left: RateLimiter::new(quota(rate), Look(failures.clone()), clock.clone()),
-            failures: RateLimiter::new(rate.quota(owed), failures, clock.clone()),
-            attempts: RateLimiter::new(
+            requests: Arc::new(RateLimiter::new(
+                quota(limits.per_address),
+                Cells::new(keys_max),
+                clock.clone(),
+            )),
+            failures_left: Arc::new(RateLimiter::new(
+                quota(rate),
+                Look(failures.clone()),
+                clock.clone(),
+            )),
+            failures: Arc::new(RateLimiter::new(rate.quota(owed), failures, clock.clone())),
+            attempts: Arc::new(RateLimiter::new(
                 quota(limits.failed_per_address_and_account),
                 Cells::new(keys_max),
                 clock.clone(),
-            ),
+            )),
             accounts: RandomState::new(),
             clock,
         }
+    }
+
+    /// Counters for other limits. Those whose limit is the same go on counting; the others start empty.
+    #[must_use]
+    pub fn with_limits(&self, limits: LoginLimits) -> Self {
+        let mut changed = Self::new(limits, Arc::clone(&self.clock.0));
+        if limits.per_address == self.limits.per_address {
+            changed.requests = Arc::clone(&self.requests);
+        }
+        if limits.failed_per_address == self.limits.failed_per_address {
+            changed.failures_left = Arc::clone(&self.failures_left);
+            changed.failures = Arc::clone(&self.failures);
+        }
+        if limits.failed_per_address_and_account == self.limits.failed_per_address_and_account {
+            changed.attempts = Arc::clone(&self.attempts);
+            // The accounts are known by what this made of them.
+            changed.accounts = self.accounts.clone();
+        }
+        changed
     }
 
     /// The limits that are counted.

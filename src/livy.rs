@@ -4,7 +4,9 @@
 
 pub mod amount;
 pub mod body;
+pub mod inquiry;
 pub mod json;
+pub mod list;
 pub mod location;
 pub mod marker;
 pub(crate) mod media_type;
@@ -15,5 +17,6 @@ pub mod route;
 pub mod session_ref;
 pub mod target;
 
+pub use inquiry::{Inquiry, Topic};
 pub use operation::{Action, Method, Operation, Resource};
 pub use session_ref::{Kind, SessionId, SessionName, SessionRef};

@@ -94,9 +94,9 @@ impl Logins {
 
     /// Puts other limits in force, after a reload. If any of them changed, all counters begin anew.
     pub fn set_limits(&self, limits: LoginLimits) {
-        if self.counters.load().limits() != limits {
-            self.counters
-                .store(Arc::new(LoginCounters::new(limits, Arc::clone(&self.clock))));
+        let counters = self.counters.load_full();
+        if counters.limits() != limits {
+            self.counters.store(Arc::new(counters.with_limits(limits)));
         }
     }
 

@@ -15,7 +15,9 @@ use crate::body_policy::BodyRules;
 use crate::identity::Identities;
 use crate::limits::LoginLimits;
 use crate::livy::target::BasePaths;
+use crate::quota::Quotas;
 use crate::rewrite::Endpoint;
+use crate::roles::Roles;
 
 /// Everything that was configured, compiled.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Policy {
     pub admin: Admin,
     /// The Livy behind the gateway.
     pub livy: Livy,
+    /// Where it is kept who holds what, and how that is compared with Livy.
+    pub state: State,
     /// Who may prove what.
     pub authn: Arc<Authn>,
     /// As whom Livy acts.
@@ -36,6 +40,10 @@ pub struct Policy {
     pub requests: Requests,
     /// How fast strangers may try.
     pub limits: LoginLimits,
+    /// How much each user may hold.
+    pub quotas: Quotas,
+    /// Who may look after others' sessions.
+    pub roles: Roles,
     /// What is written about requests.
     pub log: Log,
     /// Each insecure setting in force, as a sentence.
@@ -85,6 +93,8 @@ pub struct Livy {
     pub endpoint: Endpoint,
     /// What it must do with the user it is told.
     pub impersonation: Impersonation,
+    /// How many creations may be under way to it at once; the others wait here. At least one.
+    pub creations_at_once: usize,
     /// How long it may take.
     pub timeouts: Timeouts,
 }
@@ -111,6 +121,39 @@ pub struct Timeouts {
     pub delete: Duration,
 }
 
+/// Where it is kept who holds what, and how that is compared with Livy.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Where.
+    pub store: Store,
+    /// The operators' socket: in the state directory, if there is one.
+    pub control: Option<PathBuf>,
+    /// How often Livy's lists are read and compared.
+    pub reconcile: Duration,
+    /// How long a creation whose fate is unknown keeps its place.
+    pub in_doubt_hold: Duration,
+    /// What becomes of ghosts.
+    pub ghosts: Ghosts,
+}
+
+/// Where the ledger is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Store {
+    /// In a file of this folder.
+    File(PathBuf),
+    /// Nowhere: it is gone with the process.
+    Memory,
+}
+
+/// What becomes of a session that Livy created although its creator was told that it failed, or that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ghosts {
+    /// It is deleted: nobody knows of it, and it would hold resources for ever.
+    Delete,
+    /// Its creator finds it in its list, and is charged.
+    Keep,
+}
+
 /// What a request may bring.
 #[derive(Debug, Clone)]
 pub struct Requests {
@@ -125,10 +168,12 @@ pub struct Requests {
 }
 
 /// What is written about requests.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Log {
     /// One JSON object a line, or text.
     pub format: LogFormat,
+    /// Where the audit is written, beside the log.
+    pub audit_file: Option<PathBuf>,
 }
 
 /// The shape of a log line.

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::jwks::JwksFetcher;
 use crate::login::Logins;
-use crate::policy::{LivePolicy, Policy};
+use crate::policy::{LivePolicy, Policy, Store};
 use crate::telemetry::metrics;
 
 /// What a reload changes.
@@ -27,6 +27,20 @@ pub struct Reloader {
     /// Of the content seen at the last look.
     seen: u64,
     fetchers: Vec<JwksFetcher>,
+}
+
+/// What came of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reloaded {
+    /// The new configuration is in force.
+    InForce {
+        /// How many configurations there have been.
+        generation: u64,
+        /// What is insecure or rarely meant in it.
+        notices: Vec<String>,
+    },
+    /// The old one stays, and this is why.
+    Refused(String),
 }
 
 impl Reloader {
@@ -47,40 +61,35 @@ impl Reloader {
     }
 
     /// Looks at the files; loads them if they changed and have come to rest.
-    pub fn look(&mut self, logins: &Logins) {
+    pub fn look(&mut self, logins: &Logins) -> Option<Reloaded> {
         let digest = digest(&self.path, &self.policy.current().files);
         let is_at_rest = digest == self.seen;
         self.seen = digest;
         if is_at_rest && digest != self.settled {
             info!("a file of the configuration has changed");
-            self.reload(logins);
+            return Some(self.reload(logins));
         }
+        None
     }
 
     /// Loads the configuration now. A bad one changes nothing.
-    pub fn reload(&mut self, logins: &Logins) {
+    pub fn reload(&mut self, logins: &Logins) -> Reloaded {
         let old = self.policy.current();
         // Before the files are read: what changes after that is seen at the next look.
         self.settled = digest(&self.path, &old.files);
-        let loaded = config::load(&self.path, old.generation + 1);
-        match loaded {
-            Err(report) => {
-                metrics::config_refused();
-                error!("the configuration is refused, the old one stays:\n{report}");
-            }
+        let problems = match config::load(&self.path, old.generation + 1) {
+            Err(report) => report.to_string(),
             Ok(new) => match unchangeable(&old, &new) {
-                Some(key) => {
-                    metrics::config_refused();
-                    error!(
-                        "the configuration is refused, the old one stays: {key} cannot change while running; restart"
-                    );
-                }
-                None => self.put_in_force(new, logins),
+                Some(key) => format!("{key} cannot change while running; restart"),
+                None => return self.put_in_force(new, logins),
             },
-        }
+        };
+        metrics::config_refused();
+        error!("the configuration is refused, the old one stays: {problems}");
+        Reloaded::Refused(problems)
     }
 
-    fn put_in_force(&mut self, new: Policy, logins: &Logins) {
+    fn put_in_force(&mut self, new: Policy, logins: &Logins) -> Reloaded {
         for insecure in &new.insecure {
             warn!("{insecure}");
         }
@@ -97,8 +106,11 @@ impl Reloader {
             }
         }
         self.fetchers = fetch_keys(&new, &self.clock);
-        info!(generation = new.generation, "the configuration is in force");
+        let generation = new.generation;
+        let notices = new.insecure.iter().chain(&new.warnings).cloned().collect();
         self.policy.swap(new);
+        info!(generation, "the configuration is in force");
+        Reloaded::InForce { generation, notices }
     }
 }
 
@@ -124,8 +136,19 @@ fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
         Some("listen.max_connections")
     } else if old.admin.address != new.admin.address {
         Some("admin.address")
+    } else if old.state.store != new.state.store {
+        Some(match (&old.state.store, &new.state.store) {
+            (Store::File(_), Store::File(_)) => "state.directory",
+            (Store::File(_) | Store::Memory, Store::Memory) | (Store::Memory, Store::File(_)) => {
+                "state.store"
+            }
+        })
+    } else if old.state.control != new.state.control {
+        Some("state.directory")
     } else if old.log.format != new.log.format {
         Some("log.format")
+    } else if old.log.audit_file != new.log.audit_file {
+        Some("log.audit_file")
     } else {
         None
     }
@@ -148,4 +171,41 @@ fn digest(path: &Path, files: &[PathBuf]) -> u64 {
         std::fs::read(file).ok().hash(&mut hasher);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authn::hash_password;
+
+    fn load(folder: &Path, more: &str) -> Policy {
+        let base = "[listen]\naddress = \"127.0.0.1:0\"\n[livy]\nurl = \"http://127.0.0.1:8998\"\n\
+                    [basic]\nusers_file = \"users.htpasswd\"\n";
+        let path = folder.join("gateway.toml");
+        std::fs::write(&path, format!("{base}{more}")).unwrap();
+        config::load(&path, 1).unwrap()
+    }
+
+    #[test]
+    fn what_is_held_stays_where_it_is_and_how_much_may_be_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let hash = hash_password(b"a password of this test").unwrap();
+        std::fs::write(folder.path().join("users.htpasswd"), format!("alice:{hash}\n")).unwrap();
+        let one = load(folder.path(), "[state]\ndirectory = \"one\"\n");
+        let other = load(folder.path(), "[state]\ndirectory = \"other\"\n");
+        let memory = load(folder.path(), "[state]\nstore = \"memory\"\n");
+        let tuned = load(
+            folder.path(),
+            "[state]\ndirectory = \"one\"\nreconcile = \"30s\"\n[quota]\ncores = 1\n",
+        );
+        assert_eq!(unchangeable(&one, &other), Some("state.directory"));
+        assert_eq!(unchangeable(&one, &memory), Some("state.store"));
+        assert_eq!(unchangeable(&memory, &one), Some("state.store"));
+        assert_eq!(unchangeable(&one, &tuned), None);
+        let with_socket = load(
+            folder.path(),
+            "[state]\nstore = \"memory\"\ndirectory = \"one\"\n",
+        );
+        assert_eq!(unchangeable(&memory, &with_socket), Some("state.directory"));
+    }
 }

@@ -13,9 +13,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::access::Grant;
 use crate::denial::Denial;
 use crate::identity::LivyUser;
+use crate::livy::marker::Marker;
 use crate::livy::operation::{Action, Method, Operation, TimeoutClass};
 use crate::livy::query::Page;
-use crate::livy::session_ref::{Kind, SessionId, SessionRef};
+use crate::livy::session_ref::{Kind, SessionRef};
 
 /// How Livy is told for whom it acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,8 +134,10 @@ impl Outbound {
 pub enum OwnCall {
     /// Whether Livy answers.
     Version,
-    /// Deletes a session that Livy made as somebody else than it was told.
-    DeleteMisowned(Kind, SessionId),
+    /// The whole list of a kind.
+    List(Kind),
+    /// Deletes what Livy made as somebody else than it was told, or what nobody was told of.
+    Delete(Kind, Marker),
 }
 
 /// Writes a granted request.
@@ -146,7 +149,7 @@ pub fn outbound(
     payload: Payload,
     trail: Trail<'_>,
 ) -> Result<Outbound, Denial> {
-    let operation = grant.operation();
+    let operation = grant.at_livy();
     let mut target = Target::new(endpoint, operation);
     if endpoint.says_do_as() {
         target.parameter("doAs", grant.livy_user().as_str());
@@ -158,11 +161,17 @@ pub fn outbound(
 
 /// Writes one of the gateway's own requests. It goes as the gateway itself.
 pub fn own_call(endpoint: &Endpoint, call: &OwnCall) -> Result<Outbound, Denial> {
-    let operation = match call {
-        OwnCall::Version => Operation::Version,
-        OwnCall::DeleteMisowned(kind, id) => Operation::On(SessionRef::by_id(*kind, *id), Action::Delete),
+    let (operation, page) = match call {
+        OwnCall::Version => (Operation::Version, Page::default()),
+        OwnCall::List(kind) => (Operation::List(*kind), WHOLE),
+        OwnCall::Delete(kind, marker) => {
+            let name = marker.name().ok_or(Denial::Internal)?;
+            let session = SessionRef::by_name(*kind, name);
+            (Operation::On(session, Action::Delete), Page::default())
+        }
     };
     let mut target = Target::new(endpoint, &operation);
+    target.page(&page);
     target.login(&endpoint.login);
     compose(
         endpoint,
@@ -284,6 +293,12 @@ pub fn location(endpoint: &Endpoint, base: &str, livy: &HeaderValue) -> Option<H
     HeaderValue::from_str(&format!("{base}{path}")).ok()
 }
 
+/// All that Livy has in one answer, which no creation or deletion between two pages can make inconsistent.
+const WHOLE: Page = Page {
+    from: Some(0),
+    size: Some(i32::MAX),
+    order: None,
+};
 /// The names of users need no escape but for `@`; everything that is not surely plain gets one.
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

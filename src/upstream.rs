@@ -3,18 +3,18 @@
 //! It sends an [`Outbound`] and nothing else. It never sends anything twice by itself, but for a request of which not
 //! one byte was written.
 
+mod body;
 mod connect;
 mod paced;
 mod pool;
 mod reply;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tracing::{debug, warn};
 
@@ -26,16 +26,10 @@ use crate::policy::{Livy, Timeouts};
 use crate::rewrite::{Outbound, Payload};
 use crate::telemetry::metrics;
 
+use body::RequestBody;
+pub use body::{BodyAborted, UploadBody};
 use paced::Paced;
 pub use reply::{ReplyBody, ReplyError};
-
-/// A body on its way to Livy; an error in it ends the connection.
-pub type RequestBody = UnsyncBoxBody<Bytes, BodyAborted>;
-
-/// The body ended early: the client left or sent something that is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the request's body was aborted")]
-pub struct BodyAborted;
 
 /// Whether a kept connection may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,40 +88,36 @@ impl Upstream {
     }
 
     /// Sends the request and waits for the head of the answer. `upload` is the body of a [`Payload::Upload`].
-    pub async fn send(
-        &self,
-        livy: &Livy,
+    pub fn send<'a>(
+        &'a self,
+        livy: &'a Livy,
         outbound: Outbound,
-        upload: Option<RequestBody>,
+        upload: Option<UploadBody>,
         reuse: Reuse,
-    ) -> Result<Response<ReplyBody>, Failure> {
-        let is_safe = outbound.is_safe();
+    ) -> impl Future<Output = Result<Response<ReplyBody>, Failure>> + Send + use<'a> {
         let limit = limit(&livy.timeouts, outbound.timeout());
         let operation = outbound.operation();
-        // Livy may answer before it took the whole upload; such a connection is not fit for another request.
-        let is_kept = upload.is_none();
         let deadline = Arc::new(self.0.deadlines.after(limit));
+        let terms = Terms {
+            is_safe: outbound.is_safe(),
+            // Livy may answer before it took the whole upload; such a connection is not fit for another request.
+            is_kept: upload.is_none(),
+            reuse,
+        };
         let upload = upload.map(|body| Paced::new(body, Arc::clone(&deadline), limit).boxed_unsync());
         let request = with_body(outbound, upload);
-        let exchange = self.exchange(
-            livy,
-            request,
-            Terms {
-                is_safe,
-                is_kept,
-                reuse,
-            },
-        );
-        tokio::select! {
-            biased;
-            answer = exchange => answer,
-            () = deadline.over() => {
-                warn!(
-                    operation,
-                    limit_seconds = limit.as_secs(),
-                    "Livy did not answer in time"
-                );
-                Err(Failure::TimedOut)
+        async move {
+            tokio::select! {
+                biased;
+                answer = self.exchange(livy, request, terms) => answer,
+                () = deadline.over() => {
+                    warn!(
+                        operation,
+                        limit_seconds = limit.as_secs(),
+                        "Livy did not answer in time"
+                    );
+                    Err(Failure::TimedOut)
+                }
             }
         }
     }
@@ -223,14 +213,12 @@ const fn limit(timeouts: &Timeouts, class: TimeoutClass) -> Duration {
     }
 }
 
-fn with_body(outbound: Outbound, upload: Option<RequestBody>) -> Request<RequestBody> {
+fn with_body(outbound: Outbound, upload: Option<UploadBody>) -> Request<RequestBody> {
     let (head, payload) = outbound.into_parts();
     let body = match (payload, upload) {
-        (Payload::Json(bytes), _) => Full::new(bytes).map_err(|never| match never {}).boxed_unsync(),
-        (Payload::Upload(_), Some(upload)) => upload,
-        (Payload::Upload(_) | Payload::Empty, _) => {
-            Empty::new().map_err(|never| match never {}).boxed_unsync()
-        }
+        (Payload::Json(bytes), _) => RequestBody::Whole(Some(bytes)),
+        (Payload::Upload(_), Some(upload)) => RequestBody::Upload(upload),
+        (Payload::Upload(_) | Payload::Empty, _) => RequestBody::Whole(None),
     };
     head.map(|()| body)
 }

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -64,6 +65,7 @@ impl Desk {
         };
         desk.put("gateway.toml", CONFIGURATION);
         desk.put("hmac.key", &uuid::Uuid::now_v7().simple().to_string());
+        fs::set_permissions(desk.path("hmac.key"), fs::Permissions::from_mode(0o600)).unwrap();
         for arguments in [&["alice", "--group", "analysts"][..], &["zeppelin"]] {
             let add = [&["users", "add", "--file", "users.htpasswd"][..], arguments].concat();
             assert_eq!(desk.run(&add, "a password of this test\n").code, Some(0));
@@ -136,6 +138,30 @@ fn check_says_all_problems_of_a_bad_file_without_color_and_exits_with_1() {
         assert!(said.err.contains(words), "{words} is not in\n{}", said.err);
     }
     assert!(!said.err.contains('\u{1b}'), "{}", said.err);
+}
+
+#[test]
+fn serve_does_not_start_where_nothing_tells_any_more_whose_sessions_are_whose() {
+    let desk = Desk::new();
+    let own = CONFIGURATION.replace("8443", "0").replace(
+        "[basic]",
+        "impersonation = \"off\"\nallow_shared_livy_user = true\n[admin]\naddress = \"127.0.0.1:0\"\n[basic]",
+    );
+    desk.put("off.toml", &format!("{own}[state]\ndirectory = \"held\"\n"));
+    fs::create_dir(desk.path("held")).unwrap();
+    desk.put("held/ledger.redb", "this is no ledger");
+    // The second start would find a new ledger if the first had begun one.
+    for _ in 0..2 {
+        let said = desk.run(&["serve", "--config", "off.toml"], "");
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        for words in ["ledger.redb cannot be trusted", "put a good copy in its place"] {
+            assert!(said.err.contains(words), "{words} is not in\n{}", said.err);
+        }
+    }
+    assert_eq!(
+        fs::read(desk.path("held/ledger.redb")).unwrap(),
+        b"this is no ledger"
+    );
 }
 
 #[test]
@@ -446,4 +472,26 @@ fn explain_refuses_what_is_no_operation_of_livy() {
     let said = Desk::new().explain(&["--user", "alice", "GET", "/livy/metrics"]);
     assert_eq!(said.code, Some(1));
     assert!(said.out.contains("404 unknown_operation"), "{}", said.out);
+}
+
+#[test]
+fn explain_tells_what_the_gateway_answers_about_itself_and_to_whom() {
+    let desk = Desk::new();
+    let me = desk.explain(&["--user", "alice", "GET", "/livy/gateway/me"]);
+    assert_eq!(me.code, Some(0), "{}", me.err);
+    assert!(
+        me.out.contains("gateway_me") && me.out.contains("what alice is, holds and may hold"),
+        "{}",
+        me.out
+    );
+    let all = desk.explain(&["--user", "alice", "GET", "/livy/gateway/sessions"]);
+    assert_eq!(all.code, Some(1));
+    assert!(all.out.contains("refused    403 role_required"), "{}", all.out);
+    desk.put(
+        "gateway.toml",
+        &format!("{CONFIGURATION}\n[roles]\nviewer = [\"group:analysts\"]\n"),
+    );
+    let all = desk.explain(&["--user", "alice", "GET", "/livy/gateway/sessions"]);
+    assert_eq!(all.code, Some(0), "{}", all.err);
+    assert!(all.out.contains("as the role viewer sees them"), "{}", all.out);
 }

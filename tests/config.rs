@@ -21,6 +21,9 @@ use livy_gateway::authn::hash_password;
 use livy_gateway::config::{self, keys};
 use tempfile::TempDir;
 
+#[path = "config/holding.rs"]
+mod holding;
+
 const REFERENCE: &str = include_str!("../config/gateway.toml");
 const MINIMAL: &str = include_str!("../config/minimal.toml");
 const HDINSIGHT: &str = include_str!("../config/hdinsight.toml");
@@ -239,6 +242,7 @@ impersonate = "doAs"
 impersonation = "off"
 allow_shared_livy_user = true
 authenticate = { kind = "basic", user = "gw", password = "file:livy.password" }
+creations_at_once = 3
 
 [livy.timeouts]
 connect = "4s"
@@ -317,8 +321,10 @@ allow_unsafe = ["spark.jars.packages"]
 
 [log]
 format = "text"
+audit_file = "audit.jsonl"
 "#
     .to_owned()
+        + holding::FULL
 }
 
 #[test]

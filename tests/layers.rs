@@ -153,11 +153,7 @@ fn only_rewrite_writes_for_whom_livy_shall_act() {
             "\"proxyUser\"",
             "reads a client's own, and puts in its place what it is given",
         ),
-        (
-            "src/gateway/pipeline.rs",
-            "\"proxyUser\"",
-            "reads what Livy answered",
-        ),
+        ("src/livy/list.rs", "\"proxyUser\"", "reads what Livy lists"),
         (
             "src/config/raw/values.rs",
             "\"doAs\"",

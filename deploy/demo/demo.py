@@ -175,6 +175,9 @@ address = "127.0.0.1:{admin_port}"
 url = "{livy}"
 authenticate = {{ kind = "simple", user = "{account}" }}
 
+[state]
+directory = "state"
+
 [basic]
 users_file = "users.htpasswd"
 

@@ -108,6 +108,11 @@ impl Issuer {
         &self.name
     }
 
+    /// Whether its tokens may say groups.
+    pub const fn gives_groups(&self) -> bool {
+        self.groups_claim.is_some()
+    }
+
     /// The `iss` of its tokens.
     pub fn issuer(&self) -> &str {
         &self.issuer

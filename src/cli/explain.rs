@@ -24,6 +24,7 @@ use crate::identity::{Acting, Matched, Principal};
 use crate::livy::operation::BodyKind;
 use crate::livy::route::{Call, Routed, route};
 use crate::livy::target::Target;
+use crate::livy::{Inquiry, Topic};
 use crate::rewrite::{self, Payload, Trail};
 
 /// `explain`
@@ -112,6 +113,7 @@ impl Explain {
 
         let call = match route(&head.method, &target)? {
             Routed::Call(call) => call,
+            Routed::Inquiry(inquiry) => return self.tell_inquiry(loaded, &inquiry, story),
             Routed::Options { allow } => {
                 step(
                     story,
@@ -132,22 +134,7 @@ impl Explain {
             ),
         );
 
-        let subject = Arc::new(self.subject(&policy.authn, story)?);
-        let groups: Vec<&str> = subject.groups().iter().map(AsRef::as_ref).collect();
-        let groups = if groups.is_empty() {
-            "no group".to_owned()
-        } else {
-            groups.join(", ")
-        };
-        step(story, "who", format_args!("{subject}, in {groups}"));
-
-        let principal = self.principal(loaded, &subject, story)?;
-        let asked = call.requested_user.as_deref();
-        let acting = policy
-            .identities
-            .acting(&principal, self.from, asked.as_slice())?;
-        tell_acting(story, &acting, "the query", asked);
-
+        let (principal, acting) = self.who(loaded, call.requested_user.as_deref(), story)?;
         let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
         let (grant, payload) = self.payload(loaded, &call, &principal, grant, story)?;
         let trail = Trail {
@@ -182,6 +169,56 @@ impl Explain {
             Payload::Upload(_) => step(story, "", format_args!("(the file)")),
         }
         Ok(())
+    }
+
+    fn tell_inquiry(&self, loaded: &Loaded, inquiry: &Inquiry, story: &mut String) -> Result<(), End> {
+        step(
+            story,
+            "operation",
+            format_args!("{}: a question about the gateway itself", inquiry.topic.label()),
+        );
+        let (principal, acting) = self.who(loaded, inquiry.requested_user.as_deref(), story)?;
+        let of_whom = match inquiry.topic {
+            Topic::Me => format!("what {} is, holds and may hold", acting.livy_user()),
+            Topic::AllSessions => {
+                let role = access::authorize_overview(&principal, &acting, &loaded.policy().roles)?;
+                format!(
+                    "everybody's sessions and batches, as the role {} sees them",
+                    role.word()
+                )
+            }
+        };
+        step(
+            story,
+            "answer",
+            format_args!("the gateway answers itself: {of_whom}"),
+        );
+        Ok(())
+    }
+
+    /// Who it is, and as whom Livy would act.
+    fn who(
+        &self,
+        loaded: &Loaded,
+        asked: Option<&str>,
+        story: &mut String,
+    ) -> Result<(Arc<Principal>, Acting), End> {
+        let policy = loaded.policy();
+        let subject = Arc::new(self.subject(&policy.authn, story)?);
+        let groups: Vec<&str> = subject.groups().iter().map(AsRef::as_ref).collect();
+        let groups = if groups.is_empty() {
+            "no group".to_owned()
+        } else {
+            groups.join(", ")
+        };
+        step(story, "who", format_args!("{subject}, in {groups}"));
+
+        let principal = self.principal(loaded, &subject, story)?;
+        let acting = policy
+            .identities
+            .acting(&principal, self.from, asked.as_slice())?;
+        tell_acting(story, &acting, "the query", asked);
+        Ok((principal, acting))
     }
 
     fn head(&self) -> anyhow::Result<Parts> {

@@ -26,8 +26,11 @@ use crate::livy::target::BasePaths;
 use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Timeouts};
 use crate::rewrite::{Endpoint, UpstreamLogin};
 
+mod holding;
 mod logins;
 mod requests;
+
+pub(super) use holding::control_socket;
 
 /// What the parts share while they are compiled.
 #[derive(Debug)]
@@ -67,12 +70,15 @@ pub(super) fn compile(
         listen,
         admin,
         livy,
+        state,
         basic,
         jwt,
         identity,
         limits,
+        quota,
+        roles,
         requests,
-        log: RawLog { format },
+        log,
     } = raw;
     let context = Context {
         problems,
@@ -82,12 +88,17 @@ pub(super) fn compile(
     };
     let listeners = listeners(listen, allow_plain_http.value, &context);
     let admin = admin_listener(admin, listen, &context);
+    let state = holding::state(state, &livy.timeouts, &context);
     let livy = livy_server(livy, &context);
     let authn = logins::authn(basic.as_ref(), jwt, &context);
     let identities = logins::identities(raw, identity, authn.as_ref(), &context);
     let jwks_tls = logins::key_set_tls(jwt, &context);
     let limits = logins::limits(limits);
+    holding::warn_of_groups_that_nobody_has(quota, roles, authn.as_ref(), &context);
+    let quotas = holding::quotas(quota, &context);
+    let roles = holding::roles(roles);
     let requests = requests::requests(requests, &context);
+    let log = self::log(log, &context);
     let (files, readable) = context.files.into_parts();
     let mut insecure = context.insecure.into_inner();
     insecure.extend(readable);
@@ -96,16 +107,29 @@ pub(super) fn compile(
         listeners: listeners?,
         admin: admin?,
         livy: livy?,
+        state,
         authn: Arc::new(authn?),
         identities: Arc::new(identities?),
         requests,
         limits,
-        log: Log { format: format.value },
+        quotas: quotas?,
+        roles,
+        log,
         insecure,
         warnings: context.warnings.into_inner(),
         files,
         jwks_tls: jwks_tls?,
     })
+}
+
+fn log(raw: &RawLog, context: &Context<'_>) -> Log {
+    let RawLog { format, audit_file } = raw;
+    Log {
+        format: format.value,
+        audit_file: audit_file
+            .as_ref()
+            .map(|path| context.files.appended("log.audit_file", path)),
+    }
 }
 
 fn listeners(raw: &[RawListen], allow_plain_http: bool, context: &Context<'_>) -> Option<Vec<Listener>> {
@@ -288,6 +312,7 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
         impersonation,
         allow_shared_livy_user,
         authenticate,
+        creations_at_once,
         timeouts,
     } = raw;
     let address = &url.value;
@@ -348,6 +373,7 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
             login: login?,
         },
         impersonation: impersonation.value,
+        creations_at_once: usize::try_from(creations_at_once.value).unwrap_or(usize::MAX),
         timeouts: livy_timeouts(timeouts, context),
     })
 }

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -131,6 +131,37 @@ impl<'a> Files<'a> {
             return None;
         }
         Some(secret)
+    }
+
+    /// The path of a file that will be written on; one that surely cannot be is a problem. Neither it nor its folder is
+    /// made here: whoever checks a configuration may be somebody else than who runs with it.
+    pub(super) fn appended(&self, key: &str, path: &Written<PathBuf>) -> PathBuf {
+        let full = self.resolve(&path.value);
+        let in_the_way = full
+            .ancestors()
+            .skip(1)
+            .find(|folder| folder.exists())
+            .filter(|folder| !folder.is_dir());
+        let what = if full.is_dir() {
+            Some(format!("{} is a folder", full.display()))
+        } else if let Some(file) = in_the_way {
+            Some(format!("{} is no folder", file.display()))
+        } else {
+            match OpenOptions::new().append(true).open(&full) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Some(format!("cannot write {}: {}", full.display(), plain(&error)))
+                }
+                Ok(_) | Err(_) => None,
+            }
+        };
+        if let Some(what) = what {
+            self.problems.add(
+                path.span.as_ref(),
+                format!("`{key}`: {what}"),
+                "write the path of a file that the gateway may write; it is made if it is not there",
+            );
+        }
+        full
     }
 
     fn read_path(

@@ -34,6 +34,7 @@ pub const TABLES: &[&Keys] = &[
     &LIVY,
     &AUTHENTICATE,
     &TIMEOUTS,
+    &STATE,
     &BASIC,
     &JWT,
     &JWT_KEYS,
@@ -43,6 +44,10 @@ pub const TABLES: &[&Keys] = &[
     &LIMITS,
     &PER_ADDRESS,
     &FAILED_LOGINS,
+    &QUOTA,
+    &QUOTA_ASSUMED,
+    &QUOTA_FOR,
+    &ROLES,
     &REQUESTS,
     &REQUESTS_CONF,
     &LOG,
@@ -55,14 +60,17 @@ pub(super) const TOP: Keys = Keys {
         "listen",
         "admin",
         "livy",
+        "state",
         "basic",
         "jwt",
         "identity",
         "limits",
+        "quota",
+        "roles",
         "requests",
         "log",
     ],
-    later: &["state", "roles", "quota", "cluster", "ldap", "kerberos"],
+    later: &["cluster", "ldap", "kerberos"],
 };
 pub(super) const LISTEN: Keys = Keys {
     table: "listen",
@@ -94,6 +102,7 @@ pub(super) const LIVY: Keys = Keys {
         "impersonation",
         "allow_shared_livy_user",
         "authenticate",
+        "creations_at_once",
         "timeouts",
     ],
     later: &[],
@@ -106,6 +115,11 @@ pub(super) const AUTHENTICATE: Keys = Keys {
 pub(super) const TIMEOUTS: Keys = Keys {
     table: "livy.timeouts",
     known: &["connect", "read", "create", "delete"],
+    later: &[],
+};
+pub(super) const STATE: Keys = Keys {
+    table: "state",
+    known: &["store", "directory", "reconcile", "in_doubt_hold", "ghosts"],
     later: &[],
 };
 pub(super) const BASIC: Keys = Keys {
@@ -171,6 +185,44 @@ pub(super) const FAILED_LOGINS: Keys = Keys {
     known: &["per_address", "per_address_and_account"],
     later: &[],
 };
+pub(super) const QUOTA: Keys = Keys {
+    table: "quota",
+    known: &["sessions", "batches", "cores", "memory", "assumed", "for"],
+    later: &[],
+};
+pub(super) const QUOTA_ASSUMED: Keys = Keys {
+    table: "quota.assumed",
+    known: &[
+        "driver_cores",
+        "driver_memory",
+        "executors",
+        "executor_cores",
+        "executor_memory",
+        "unlimited_executors",
+        "unreadable_cores",
+        "unreadable_memory",
+    ],
+    later: &[],
+};
+pub(super) const QUOTA_FOR: Keys = Keys {
+    table: "quota.for",
+    known: &[
+        "user",
+        "members_of",
+        "group",
+        "everybody",
+        "sessions",
+        "batches",
+        "cores",
+        "memory",
+    ],
+    later: &[],
+};
+pub(super) const ROLES: Keys = Keys {
+    table: "roles",
+    known: &["admin", "operator", "viewer"],
+    later: &[],
+};
 pub(super) const REQUESTS: Keys = Keys {
     table: "requests",
     known: &[
@@ -198,6 +250,6 @@ pub(super) const REQUESTS_CONF: Keys = Keys {
 };
 pub(super) const LOG: Keys = Keys {
     table: "log",
-    known: &["format"],
-    later: &["audit_file"],
+    known: &["format", "audit_file"],
+    later: &[],
 };

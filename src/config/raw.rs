@@ -19,10 +19,13 @@ use crate::limits::{LoginLimits, Rate};
 use crate::policy::{Impersonation, LogFormat};
 use crate::rewrite::Impersonate;
 
+mod holding;
 mod requests;
 mod values;
 
+pub(super) use holding::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, StoreKind};
 pub(super) use requests::{RawConf, RawRequests};
+
 use values::{choice, claim_path, issuer_name, not_empty, path, realm, socket_address, timeout};
 
 /// The whole file.
@@ -32,10 +35,13 @@ pub(super) struct RawConfig {
     pub(super) listen: Vec<RawListen>,
     pub(super) admin: RawAdmin,
     pub(super) livy: RawLivy,
+    pub(super) state: RawState,
     pub(super) basic: Option<RawBasic>,
     pub(super) jwt: Vec<RawJwt>,
     pub(super) identity: RawIdentity,
     pub(super) limits: RawLimits,
+    pub(super) quota: RawQuota,
+    pub(super) roles: RawRoles,
     pub(super) requests: RawRequests,
     pub(super) log: RawLog,
 }
@@ -74,6 +80,7 @@ pub(super) struct RawLivy {
     pub(super) impersonation: Written<Impersonation>,
     pub(super) allow_shared_livy_user: Written<bool>,
     pub(super) authenticate: RawAuthenticate,
+    pub(super) creations_at_once: Written<u32>,
     pub(super) timeouts: RawTimeouts,
 }
 
@@ -168,6 +175,7 @@ pub(super) struct RawLimits {
 #[derive(Debug)]
 pub(super) struct RawLog {
     pub(super) format: Written<LogFormat>,
+    pub(super) audit_file: Option<Written<PathBuf>>,
 }
 
 /// Reads the whole file.
@@ -197,6 +205,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
         listen: top.tables("listen", &keys::LISTEN).iter().map(listen).collect(),
         admin: admin(&section("admin", &keys::ADMIN)),
         livy: livy(&section("livy", &keys::LIVY), problems, top.has("livy")),
+        state: holding::state(&section("state", &keys::STATE)),
         basic: top.table("basic", &keys::BASIC).map(|table| basic(&table)),
         jwt: top
             .tables("jwt", &keys::JWT)
@@ -205,13 +214,27 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
             .collect(),
         identity: identity(&section("identity", &keys::IDENTITY)),
         limits: limits(&section("limits", &keys::LIMITS)),
+        quota: holding::quota(&section("quota", &keys::QUOTA), problems),
+        roles: holding::roles(&section("roles", &keys::ROLES)),
         requests: requests::requests(&section("requests", &keys::REQUESTS), problems),
-        log: RawLog {
-            format: section("log", &keys::LOG).parsed_or("format", LogFormat::Json, |text| {
-                choice(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
-            }),
-        },
+        log: log(&section("log", &keys::LOG)),
     }
+}
+
+fn log(table: &Reader<'_>) -> RawLog {
+    RawLog {
+        format: table.parsed_or("format", LogFormat::Json, |text| {
+            choice(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
+        }),
+        audit_file: table.parsed("audit_file", path),
+    }
+}
+
+/// Reads `[state]` alone.
+pub(super) fn read_state(document: &DeTable<'_>, problems: &Problems) -> RawState {
+    let nothing = DeTable::new();
+    let table = Reader::open(document, 0..0, &keys::TOP, problems).table("state", &keys::STATE);
+    holding::state(&table.unwrap_or_else(|| Reader::open(&nothing, 0..0, &keys::STATE, problems)))
 }
 
 fn listen(table: &Reader<'_>) -> RawListen {
@@ -264,6 +287,7 @@ fn livy(table: &Reader<'_>, problems: &Problems, is_written: bool) -> RawLivy {
         }),
         allow_shared_livy_user: table.flag("allow_shared_livy_user", false),
         authenticate: table.table("authenticate", &keys::AUTHENTICATE).map_or(RawAuthenticate::None, |table| authenticate(&table)),
+        creations_at_once: table.count("creations_at_once", DEFAULT_CREATIONS),
         timeouts: RawTimeouts {
             connect: timeout(&timeouts, "connect", DEFAULT_CONNECT, Duration::from_mins(1)),
             read: timeout(&timeouts, "read", DEFAULT_READ, Duration::from_mins(10)),
@@ -518,6 +542,7 @@ const STAND_IN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 const DEFAULT_ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 const DEFAULT_BASE_PATH: &str = "/livy";
 const DEFAULT_CONNECTIONS: u32 = 10_000;
+const DEFAULT_CREATIONS: u32 = 8;
 const DEFAULT_CONNECT: Duration = Duration::from_secs(3);
 const DEFAULT_READ: Duration = Duration::from_secs(30);
 const DEFAULT_CREATE: Duration = Duration::from_secs(90);

@@ -177,6 +177,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A whole number, zero included, if it is written.
+    pub(super) fn number(&self, key: &str, example: u64) -> Option<Written<u64>> {
+        let (value, span) = self.value(key)?;
+        let Some(written) = value.as_integer() else {
+            self.wrong_type(key, value, &span, &format!("a whole number such as {example}"));
+            return None;
+        };
+        if let Ok(number) = u32::from_str_radix(written.as_str(), written.radix()) {
+            return Some(Written::at(number.into(), &span));
+        }
+        let instead = format!("write a number from 0 to {}, such as {example}", u32::MAX);
+        self.wrong(key, &Wrong::new(format!("{written} is out of range"), instead));
+        None
+    }
+
     /// A list of strings, each read by `parse`; none if the key is not written.
     pub(super) fn list<T>(
         &self,

@@ -8,13 +8,15 @@ use toml::Value;
 
 use super::raw::{
     RawAuthenticate, RawBasic, RawConf, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen,
-    RawLivy, RawMap, RawRequests,
+    RawLivy, RawLog, RawMap, RawRequests,
 };
 use super::reader::{Scalar, Written};
 use super::units::{show_duration, show_size};
 use crate::body_policy::rules::ConfMode;
 use crate::policy::{Impersonation, LogFormat, Policy};
 use crate::rewrite::Impersonate;
+
+mod holding;
 
 /// Writes `key = value` lines and headers; what is a default says so.
 #[derive(Debug, Default)]
@@ -57,10 +59,13 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         listen,
         admin,
         livy,
+        state,
         basic,
         jwt,
         identity,
         limits,
+        quota,
+        roles,
         requests,
         log,
     } = raw;
@@ -74,6 +79,7 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     page.line("allow_remote", &admin.allow_remote, admin.allow_remote.value);
     page.optional("token", admin.token.as_ref(), ToString::to_string);
     show_livy(&mut page, livy);
+    holding::state(&mut page, state);
     if let Some(RawBasic { users_file, realm }) = basic {
         page.header("[basic]");
         page.text("users_file", users_file, users_file.value.display());
@@ -98,9 +104,15 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         &limits.failed_per_account,
         limits.failed_per_account.value,
     );
+    holding::quota(&mut page, quota);
+    holding::roles(&mut page, roles);
     show_requests(&mut page, requests);
     page.header("[log]");
-    page.text("format", &log.format, log_format(log.format.value));
+    let RawLog { format, audit_file } = log;
+    page.text("format", format, log_format(format.value));
+    page.optional("audit_file", audit_file.as_ref(), |path| {
+        path.display().to_string()
+    });
     page.0
 }
 
@@ -136,6 +148,7 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
         impersonation,
         allow_shared_livy_user,
         authenticate,
+        creations_at_once,
         timeouts,
     } = raw;
     page.header("[livy]");
@@ -152,6 +165,7 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
         allow_shared_livy_user,
         allow_shared_livy_user.value,
     );
+    page.line("creations_at_once", creations_at_once, creations_at_once.value);
     page.header("[livy.authenticate]");
     match authenticate {
         RawAuthenticate::None => page.0.push_str("kind = \"none\"\n"),
@@ -372,6 +386,7 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
         show_size(raw.requests.max_body.value),
         show_size(policy.requests.max_upload)
     );
+    out.push_str(&holding::summary(raw, policy));
     let conf = &raw.requests.conf;
     let rules = [&conf.default, &conf.force, &conf.max]
         .map(Vec::len)

@@ -12,10 +12,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
-/// Reads `"512 KiB"`, `"16 MiB"`, `"1 GiB"` and their decimal sisters, in bytes.
+/// Reads `"512 KiB"`, `"16 MiB"`, `"1 GiB"`, `"2 TiB"` and their decimal sisters, in bytes.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text)?;
-    let factor = scale(unit, SIZES, "B, KiB, MiB or GiB")?;
+    let factor = scale(unit, SIZES, "B, KiB, MiB, GiB or TiB")?;
     number.checked_mul(factor).ok_or_else(|| too_large(text))
 }
 
@@ -83,15 +83,17 @@ const DURATIONS: &[(&str, u64)] = &[
 ];
 /// In bytes; the binary ones come first, largest first.
 const SIZES: &[(&str, u64)] = &[
+    ("TiB", 1 << 40),
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
     ("KiB", 1 << 10),
     ("B", 1),
+    ("TB", 1_000_000_000_000),
     ("GB", 1_000_000_000),
     ("MB", 1_000_000),
     ("kB", 1000),
 ];
-const BINARY_SIZES: usize = 4;
+const BINARY_SIZES: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -121,6 +123,7 @@ mod tests {
             ("512 KiB", 512 << 10),
             ("16 MiB", 16 << 20),
             ("2 GiB", 2 << 30),
+            ("3 TiB", 3 << 40),
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
             assert_eq!(show_size(bytes), text);

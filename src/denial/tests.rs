@@ -42,7 +42,7 @@ fn every_reason_is_short_ascii_and_every_message_a_sentence() {
             answer.reason.is_ascii() && answer.reason.len() <= 60,
             "{denial:?}"
         );
-        let livys_own_words = matches!(denial, Denial::InvalidParameter(_));
+        let livys_own_words = matches!(denial, Denial::InvalidParameter(_) | Denial::NameTaken { .. });
         assert!(
             livys_own_words || answer.message.ends_with(['.', '?']),
             "{denial:?}: {}",

@@ -96,17 +96,17 @@ pub(super) fn refusal(
     request_id: &HeaderValue,
 ) -> Response<AnswerBody> {
     let answer = denial.answer();
+    // Livy's own answer for a session that is not there, and nothing that tells the two apart.
+    let is_livys = matches!(denial, Denial::NotFound { .. });
     let body = Refusal {
         msg: &answer.message,
-        // Livy's own words for a session that is not there, and nothing that tells the two apart.
-        code: (!matches!(denial, Denial::NotFound { .. })).then_some(answer.code),
-        request_id: (!matches!(denial, Denial::NotFound { .. }))
-            .then(|| request_id.to_str().unwrap_or_default()),
+        code: (!is_livys).then_some(answer.code),
+        request_id: (!is_livys).then(|| request_id.to_str().unwrap_or_default()),
     };
     let mut response = Response::new(AnswerBody::whole(serde_json::to_vec(&body).unwrap_or_default()));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CONTENT_TYPE, if is_livys { LIVYS_JSON } else { JSON });
     match answer.hint {
         Hint::None => {}
         Hint::Challenge => {
@@ -115,19 +115,34 @@ pub(super) fn refusal(
             }
         }
         Hint::RetryAfter(after) => {
-            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from(spread(whole_seconds(after), request_id)),
+            );
         }
         Hint::Allow(methods) => {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
     }
-    let reason = format!("{} - {}", canonical(answer.status), answer.reason);
     // Several clients show their user the reason phrase and nothing else.
-    if let Ok(reason) = ReasonPhrase::try_from(reason.into_bytes()) {
+    let reason = format!("{} - {}", canonical(answer.status), answer.reason);
+    if let Ok(reason) = ReasonPhrase::try_from(reason.into_bytes())
+        && !is_livys
+    {
         response.extensions_mut().insert(reason);
     }
     seal(&mut response, request_id);
     response
+}
+
+/// Up to a quarter longer, and by one second at least, as the request's id falls: those who were refused together
+/// shall not come back together. Never shorter.
+fn spread(seconds: u64, request_id: &HeaderValue) -> u64 {
+    let lot = request_id.as_bytes().iter().fold(0_u64, |lot, byte| {
+        lot.wrapping_mul(31).wrapping_add(u64::from(*byte))
+    });
+    let choices = (seconds / 4).max(1).saturating_add(1);
+    seconds.saturating_add(lot % choices)
 }
 
 fn canonical(status: StatusCode) -> &'static str {
@@ -144,6 +159,38 @@ struct Refusal<'a> {
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// As Livy writes it.
+pub(super) const LIVYS_JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn waits(seconds: u64) -> BTreeSet<u64> {
+        (0..1000)
+            .map(|n| {
+                let id = format!("01a1fe42-dad4-7000-8006-{n:012x}");
+                spread(seconds, &id.parse().unwrap())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn those_refused_together_come_back_apart_never_early_and_at_most_a_quarter_late() {
+        for (seconds, longest) in [(1, 2), (2, 3), (5, 6), (60, 75)] {
+            assert_eq!(waits(seconds), (seconds..=longest).collect(), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn one_request_is_told_one_time() {
+        let id = HeaderValue::from_static("01a1fe42-dad4-7000-8006-0294c403cfaf");
+        assert_eq!(spread(60, &id), spread(60, &id));
+        assert_eq!(spread(u64::MAX, &id), u64::MAX);
+    }
+}

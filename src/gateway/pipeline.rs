@@ -1,8 +1,9 @@
-//! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs.
+//! The story of a request, from its target to Livy's answer. Each step's result is what the next one needs. What is
+//! a creation's alone is in `creation`, what one session needs in `sessions`, lists are in `listing`.
 //!
-//! Two steps have their place here and nothing in it yet: the user's own limit, before the grant; and the held place
-//! under the quota, after the body was read.
+//! One step has its place here and nothing in it yet: the user's own limit, before the grant.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,29 +16,31 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::info;
 
 use super::answer::AnswerBody;
 use super::body::Pace;
+use super::creation::Creation;
 use super::reply::{self, Asked};
 use super::report::Report;
+use super::sessions::{as_the_client_knows_it, names_the_session, with_own_location};
 use super::upload::{Trouble, Upload};
 use super::{Gateway, Shared, browser};
 use crate::access::{self, Grant};
 use crate::body_policy::{self, Coding};
-use crate::denial::{Denial, Leftover};
-use crate::identity::{LivyUser, Principal};
+use crate::denial::Denial;
+use crate::identity::Principal;
+use crate::ledger::{Place, PlaceKey, Settlement};
 use crate::listener::Peer;
 use crate::livy::multipart::MultipartRewriter;
-use crate::livy::operation::{BodyKind, JsonBody, Method, Operation};
+use crate::livy::operation::{Action, BodyKind, JsonBody, Method, Operation};
 use crate::livy::query::Page;
 use crate::livy::route::{Call, Routed, route};
-use crate::livy::session_ref::{Kind, SessionId};
 use crate::livy::target::Target;
 use crate::login::LoginPolicy;
 use crate::policy::{Impersonation, Policy};
-use crate::rewrite::{self, Outbound, OwnCall, Payload, TRACEPARENT, Trail};
-use crate::upstream::{Failure, ReplyBody, RequestBody, Reuse};
+use crate::rewrite::{self, Outbound, Payload, TRACEPARENT, Trail};
+use crate::upstream::{Failure, ReplyBody, Reuse, UploadBody};
 
 impl Gateway {
     /// Answers the request, or says why not.
@@ -51,10 +54,17 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let listener = policy.listeners.get(peer.listener).ok_or(Denial::Internal)?;
 
-        let target = Target::normalize(&head, &listener.base_paths)?;
-        let call = match route(&head.method, &target)? {
+        let target = Target::normalize(&head, &listener.base_paths)
+            .map_err(|denial| report.unrouted(&head, denial))?;
+        let call = match route(&head.method, &target).map_err(|denial| report.unrouted(&head, denial))? {
             Routed::Call(call) => call,
-            Routed::Options { allow } => return Ok(options(allow)),
+            Routed::Inquiry(inquiry) => {
+                return Box::pin(self.inquire(policy, peer, &head, body, inquiry, report)).await;
+            }
+            Routed::Options { allow } => {
+                report.unrouted(&head, ());
+                return Ok(options(allow));
+            }
         };
         report.routed(&call.operation);
         browser::check_origin(call.method, &head.headers)?;
@@ -67,12 +77,41 @@ impl Gateway {
             peer.address.ip(),
             &named(call.requested_user.as_deref(), None),
         )?;
-        let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
+        let (grant, place) = match &call.operation {
+            Operation::Version | Operation::List(_) | Operation::Create(_) => {
+                let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
+                (grant, None)
+            }
+            Operation::On(session, action) => {
+                let principal = Arc::clone(&principal);
+                let address = peer.address.ip();
+                let granted = self.grant_session(policy, address, principal, acting, session, *action);
+                let (grant, place) = granted.await?;
+                report.granted(&grant, &place);
+                (grant, Some(place))
+            }
+        };
 
-        let (grant, cargo) = self.receive(policy, peer, &head, body, &call, grant).await?;
+        let is_bare = grant.operation().body() == BodyKind::Empty && body.is_end_stream();
+        let (grant, cargo) = if is_bare {
+            (grant, Cargo::None)
+        } else {
+            Box::pin(self.receive(policy, peer, &head, body, &call, grant)).await?
+        };
         report.acts_as(grant.livy_user());
-        let errand = Errand {
+        if let Operation::List(kind) = &call.operation {
+            let list = self.list(
+                policy,
+                peer.address.ip(),
+                &grant,
+                *kind,
+                (call.method, &call.page),
+            );
+            return Box::pin(list).await;
+        }
+        let mut errand = Errand {
             grant,
+            place,
             method: call.method,
             page: call.page,
             cargo,
@@ -82,13 +121,14 @@ impl Gateway {
                 target.base().into()
             },
             request_id: report.request_id().clone(),
+            peer: peer.address,
             traceparent: traceparent(&head.headers),
         };
         if errand.grant.operation().outlives_client() {
             self.carry_out_to_the_end(policy, errand, report).await
         } else {
             let done = if call.method.is_safe() {
-                self.carry_out(policy, errand).await
+                self.carry_out(policy, &mut errand).await
             } else {
                 Box::pin(self.carry_out_held(policy, errand)).await
             };
@@ -108,15 +148,11 @@ impl Gateway {
             identities: &policy.identities,
             generation: policy.generation,
         };
-        match self.0.shared.logins.cached(&login, headers) {
+        let logins = &self.0.shared.logins;
+        match logins.cached(&login, headers) {
             Some(principal) => Ok(principal),
-            None => {
-                self.0
-                    .shared
-                    .logins
-                    .authenticate(&login, headers, peer.address.ip())
-                    .await
-            }
+            // Boxed as all that is rare: its future would be carried along by every request.
+            None => Box::pin(logins.authenticate(&login, headers, peer.address.ip())).await,
         }
     }
 
@@ -132,9 +168,7 @@ impl Gateway {
     ) -> Result<(Grant, Cargo), Denial> {
         match grant.operation().body() {
             BodyKind::Empty => {
-                if !body.is_end_stream() {
-                    body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, call.method).await?)?;
-                }
+                self.receive_nothing(body, call.method).await?;
                 Ok((grant, Cargo::None))
             }
             BodyKind::Json(kind) => {
@@ -153,6 +187,14 @@ impl Gateway {
                 Ok((grant, Cargo::Upload(Box::new(upload))))
             }
         }
+    }
+
+    /// Takes no body, or one that says nothing.
+    pub(super) async fn receive_nothing(&self, body: Incoming, method: Method) -> Result<(), Denial> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, method).await?)
     }
 
     #[expect(
@@ -196,8 +238,15 @@ impl Gateway {
             }
         };
         checked.apply_rules(&policy.requests.rules, &grant.who())?;
-        let json = checked.render(policy.livy.endpoint.proxy_user(grant.livy_user()), None);
-        Ok((grant, Cargo::Json(json.into())))
+        match grant.operation() {
+            Operation::Create(kind) => {
+                let creation = self.plan(policy, &grant, *kind, &head.headers, checked)?;
+                Ok((grant, Cargo::Creation(Box::new(creation))))
+            }
+            Operation::Version | Operation::List(_) | Operation::On(..) => {
+                Ok((grant, Cargo::Json(checked.render(None, None).into())))
+            }
+        }
     }
 
     /// A creation, deletion or stop runs to its end though its client may leave.
@@ -229,148 +278,130 @@ impl Gateway {
     }
 
     /// Carries out, reads the whole answer and draws the consequences.
-    async fn carry_out_held(&self, policy: &Policy, errand: Errand) -> Done {
-        let operation = errand.grant.operation().clone();
-        let user = errand.grant.livy_user().clone();
-        let asked = errand.asked();
-        let mut done = self.carry_out(policy, errand).await;
+    async fn carry_out_held(&self, policy: &Policy, mut errand: Errand) -> Done {
+        if let Cargo::Creation(creation) = errand.cargo {
+            errand.cargo = Cargo::None;
+            return self.create(policy, errand, *creation).await;
+        }
+        let deleted = match (errand.grant.operation(), &errand.place) {
+            (Operation::On(_, Action::Delete), Some(place)) => Some(place.key.clone()),
+            (Operation::On(..) | Operation::Version | Operation::List(_) | Operation::Create(_), _) => None,
+        };
+        let ending = self.audit_ending(&errand);
+        let mut done = self.carry_out(policy, &mut errand).await;
         done.answer = match done.answer {
-            Ok(response) => reply::hold(&asked, response).await,
+            Ok(response) => reply::hold(&errand.asked(), response).await,
             Err(denial) => Err(denial),
         };
-        if let (Operation::Create(kind), Ok(response)) = (&operation, &done.answer)
-            && response.status() == StatusCode::CREATED
-            && policy.livy.impersonation == Impersonation::Required
-            && let Err(denial) = self.check_created(policy, *kind, &user, response.body()).await
+        self.audit_end(ending, &done.answer);
+        if let (Some(key), Ok(response)) = (deleted, &done.answer)
+            && response.status().is_success()
         {
-            done.answer = Err(denial);
+            // Livy has said that it is gone.
+            self.settle(&key, Settlement::Gone).await;
         }
         done
     }
 
-    async fn carry_out(&self, policy: &Policy, errand: Errand) -> Done {
+    /// Asks Livy, and translates its answer.
+    pub(super) async fn carry_out(&self, policy: &Policy, errand: &mut Errand) -> Done {
         let began = self.0.shared.clock.monotonic();
-        let asked = errand.asked();
+        let method = errand.method;
+        if errand.reads_a_renamed_session() {
+            // The length of what the client would get is known when it was read.
+            errand.method = Method::Get;
+        }
         let heard = self.forward(policy, errand).await;
         let livy_took = self.0.shared.clock.monotonic().saturating_sub(began);
-        match heard {
+        let (answer, livy_status) = match heard {
             Ok(reply) => {
                 let livy_status = Some(reply.status().as_u16());
-                Done {
-                    answer: reply::translate(&policy.livy.endpoint, &asked, reply).await,
-                    livy_status,
-                    livy_took,
-                }
+                let answer = reply::translate(&policy.livy.endpoint, &errand.asked(), reply).await;
+                errand.method = method;
+                (errand.in_the_clients_words(answer).await, livy_status)
             }
-            Err(denial) => Done {
-                answer: Err(denial),
-                livy_status: None,
-                livy_took,
-            },
+            Err(denial) => (Err(denial), None),
+        };
+        Done {
+            answer,
+            livy_status,
+            livy_took,
         }
     }
 
     /// Sends it. Only what is safe to ask twice goes a second time, when a kept connection turned out to be dead.
-    async fn forward(&self, policy: &Policy, mut errand: Errand) -> Result<Response<ReplyBody>, Denial> {
+    async fn forward(&self, policy: &Policy, errand: &mut Errand) -> Result<Response<ReplyBody>, Denial> {
         let is_safe = errand.method.is_safe();
-        let look = errand.grant.operation().where_to_look();
         let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
         let outbound = errand.compose(policy, payload)?;
-        let first = self
-            .0
-            .upstream
+        let upstream = &self.0.upstream;
+        let first = upstream
             .send(&policy.livy, outbound, upload, Reuse::Allowed)
             .await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
                 let again = errand.compose(policy, Payload::Empty)?;
-                self.0
-                    .upstream
-                    .send(&policy.livy, again, None, Reuse::Never)
-                    .await
+                Box::pin(upstream.send(&policy.livy, again, None, Reuse::Never)).await
             }
             Ok(_) | Err(_) => first,
         };
         heard.map_err(|failure| match trouble.and_then(|trouble| trouble.take()) {
             // The body was broken off, so Livy never had a whole request.
             Some(denial) => denial,
-            None => failure.denial(is_safe, look),
+            None => failure.denial(is_safe, errand.grant.operation().where_to_look()),
         })
-    }
-
-    /// Where impersonation is required, a new session must run as the user that Livy was told.
-    async fn check_created(
-        &self,
-        policy: &Policy,
-        kind: Kind,
-        user: &LivyUser,
-        body: &AnswerBody,
-    ) -> Result<(), Denial> {
-        let AnswerBody::Whole(Some(bytes)) = body else {
-            return Err(Denial::UpstreamUnexpected { read: false });
-        };
-        let created: Created =
-            serde_json::from_slice(bytes).map_err(|_| Denial::UpstreamUnexpected { read: false })?;
-        if created.proxy_user.as_deref() == Some(user.as_str()) {
-            self.0.shared.impersonation.obeyed();
-            return Ok(());
-        }
-        self.0
-            .shared
-            .impersonation
-            .caught(self.0.shared.clock.monotonic());
-        let leftover = match SessionId::new(created.id) {
-            Some(id) => self.delete_misowned(policy, kind, id).await,
-            None => Leftover::Remains,
-        };
-        Err(Denial::ImpersonationOff { leftover })
-    }
-
-    async fn delete_misowned(&self, policy: &Policy, kind: Kind, id: SessionId) -> Leftover {
-        let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &OwnCall::DeleteMisowned(kind, id))
-        else {
-            return Leftover::Remains;
-        };
-        match self
-            .0
-            .upstream
-            .send(&policy.livy, outbound, None, Reuse::Never)
-            .await
-        {
-            Ok(reply) if reply.status().is_success() => {
-                warn!(%kind, %id, "a session that Livy made as the wrong user was deleted again");
-                Leftover::Deleted
-            }
-            Ok(reply) => {
-                error!(%kind, %id, status = reply.status().as_u16(), "a session that Livy made as the wrong user remains");
-                Leftover::Remains
-            }
-            Err(failure) => {
-                error!(%kind, %id, ?failure, "a session that Livy made as the wrong user may remain");
-                Leftover::Remains
-            }
-        }
     }
 }
 
 /// A granted request, ready to go.
-struct Errand {
-    grant: Grant,
+pub(super) struct Errand {
+    pub(super) grant: Grant,
+    /// The session that it is done to.
+    pub(super) place: Option<Arc<Place>>,
     method: Method,
     page: Page,
-    cargo: Cargo,
+    pub(super) cargo: Cargo,
     /// Where `Location` begins; empty for reads, whose answers have none.
-    base: Box<str>,
-    request_id: HeaderValue,
+    pub(super) base: Box<str>,
+    pub(super) request_id: HeaderValue,
+    /// From where it was asked for.
+    pub(super) peer: SocketAddr,
     traceparent: Option<HeaderValue>,
 }
 
 impl Errand {
-    fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked<'_> {
         Asked {
-            base: self.base.clone(),
+            base: &self.base,
             method: self.method,
             look: self.grant.operation().where_to_look(),
+        }
+    }
+
+    fn reads_a_renamed_session(&self) -> bool {
+        self.method == Method::Head
+            && matches!(self.grant.operation(), Operation::On(_, Action::Read))
+            && self
+                .place
+                .as_ref()
+                .is_some_and(|place| matches!(place.key, PlaceKey::Marker(_)))
+    }
+
+    /// Livy's answer, with what the client calls its session.
+    async fn in_the_clients_words(
+        &self,
+        answer: Result<Response<AnswerBody>, Denial>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let response = answer?;
+        let Some(place) = &self.place else {
+            return Ok(response);
+        };
+        let (asked, operation) = (self.asked(), self.grant.operation());
+        let response = with_own_location(response, place);
+        if names_the_session(operation, place, response.status()) {
+            Box::pin(as_the_client_knows_it(&asked, operation, place, response)).await
+        } else {
+            Ok(response)
         }
     }
 
@@ -407,23 +438,36 @@ impl Drop for Detached {
 }
 
 /// What became of an errand.
-struct Done {
-    answer: Result<Response<AnswerBody>, Denial>,
+pub(super) struct Done {
+    pub(super) answer: Result<Response<AnswerBody>, Denial>,
     livy_status: Option<u16>,
     livy_took: Duration,
 }
 
+impl Done {
+    /// Livy was not asked.
+    pub(super) const fn without_livy(answer: Result<Response<AnswerBody>, Denial>) -> Self {
+        Self {
+            answer,
+            livy_status: None,
+            livy_took: Duration::ZERO,
+        }
+    }
+}
+
 /// The body of an errand.
-enum Cargo {
+pub(super) enum Cargo {
     None,
     Json(Bytes),
+    /// What is known of a creation before it takes its place; its JSON is written after that.
+    Creation(Box<Creation>),
     Upload(Box<Upload>),
 }
 
 impl Cargo {
-    fn load(self) -> (Payload, Option<RequestBody>, Option<Trouble>) {
+    fn load(self) -> (Payload, Option<UploadBody>, Option<Trouble>) {
         match self {
-            Self::None => (Payload::Empty, None, None),
+            Self::None | Self::Creation(_) => (Payload::Empty, None, None),
             Self::Json(bytes) => (Payload::Json(bytes), None, None),
             Self::Upload(upload) => {
                 let (content_type, trouble) = (upload.content_type(), upload.trouble());
@@ -437,16 +481,8 @@ impl Cargo {
     }
 }
 
-/// The fields of a new session that are looked at.
-#[derive(Debug, serde::Deserialize)]
-struct Created {
-    id: u32,
-    #[serde(rename = "proxyUser")]
-    proxy_user: Option<String>,
-}
-
 /// The users that a client named, if any.
-fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str> {
+pub(super) fn named<'a>(in_query: Option<&'a str>, in_body: Option<&'a str>) -> Vec<&'a str> {
     in_query.into_iter().chain(in_body).collect()
 }
 
@@ -460,7 +496,7 @@ fn options(allow: &'static str) -> Response<AnswerBody> {
     response
 }
 
-fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
+pub(super) fn check_expectation(headers: &HeaderMap) -> Result<(), Denial> {
     let is_known = headers
         .get_all(EXPECT)
         .iter()

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
+use http::request::Parts;
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use tracing::info;
@@ -14,22 +15,25 @@ use super::{Shared, answer};
 use crate::denial::{Denial, quotable};
 use crate::identity::{LivyUser, Principal};
 use crate::listener::Peer;
+use crate::livy::Topic;
 use crate::livy::operation::Operation;
 use crate::telemetry::metrics::{self, NO_OPERATION, Outcome};
 
 /// One request's report.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
-    shared: &'a Shared,
-    peer: Peer,
+    pub(super) shared: &'a Shared,
+    pub(super) peer: Peer,
     request_id: HeaderValue,
     began: Duration,
     /// What was asked, for requests that are none of Livy's operations.
     asked: Option<(http::Method, Uri)>,
     agent: Option<HeaderValue>,
-    operation: Option<Operation>,
-    principal: Option<Arc<Principal>>,
-    livy_user: Option<LivyUser>,
+    pub(super) operation: Option<Operation>,
+    /// What the gateway was asked about itself.
+    topic: Option<Topic>,
+    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) livy_user: Option<LivyUser>,
     upstream: Option<Duration>,
     livy_status: Option<u16>,
     status: Option<u16>,
@@ -41,8 +45,9 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     pub(super) fn begin(shared: &'a Shared, peer: Peer, request: &Request<Incoming>) -> Self {
         let mut report = Self::unread(shared, peer);
-        report.asked = Some((request.method().clone(), request.uri().clone()));
-        report.agent = request.headers().get(USER_AGENT).cloned();
+        if tracing::enabled!(tracing::Level::INFO) {
+            report.agent = request.headers().get(USER_AGENT).cloned();
+        }
         report
     }
 
@@ -56,6 +61,7 @@ impl<'a> Report<'a> {
             asked: None,
             agent: None,
             operation: None,
+            topic: None,
             principal: None,
             livy_user: None,
             upstream: None,
@@ -71,8 +77,18 @@ impl<'a> Report<'a> {
         &self.request_id
     }
 
+    /// What was asked is none of Livy's operations. Gives `why` back.
+    pub(super) fn unrouted<T>(&mut self, head: &Parts, why: T) -> T {
+        self.asked = Some((head.method.clone(), head.uri.clone()));
+        why
+    }
+
     pub(super) fn routed(&mut self, operation: &Operation) {
         self.operation = Some(operation.clone());
+    }
+
+    pub(super) const fn inquired(&mut self, topic: Topic) {
+        self.topic = Some(topic);
     }
 
     pub(super) fn identified(&mut self, principal: &Arc<Principal>) {
@@ -106,6 +122,9 @@ impl<'a> Report<'a> {
         self.outcome = Outcome::Denied;
         self.code = Some(code);
         metrics::denied(code);
+        if denial.is_audited() {
+            self.audit_denial(denial);
+        }
         response
     }
 
@@ -118,10 +137,18 @@ impl<'a> Report<'a> {
         self.is_told = true;
         let total = self.shared.clock.monotonic().saturating_sub(self.began);
         let own = total.saturating_sub(self.upstream.unwrap_or_default());
-        let operation = self.operation.as_ref().map_or(NO_OPERATION, Operation::label);
+        let operation = self.label();
         metrics::request(operation, self.outcome, self.upstream, own);
         if tracing::enabled!(tracing::Level::INFO) {
             self.log(operation, own);
+        }
+    }
+
+    pub(super) fn label(&self) -> &'static str {
+        match (&self.operation, self.topic) {
+            (Some(operation), _) => operation.label(),
+            (None, Some(topic)) => topic.label(),
+            (None, None) => NO_OPERATION,
         }
     }
 
@@ -131,9 +158,11 @@ impl<'a> Report<'a> {
             Some(Operation::Version | Operation::List(_) | Operation::Create(_)) | None => None,
         };
         // The query stays out: it may hold what a client should not have put there.
-        let asked = match (&self.operation, &self.asked) {
-            (None, Some((method, uri))) => Some(quotable(&format!("{method} {}", uri.path()))),
-            (Some(_), _) | (None, None) => None,
+        let asked = match &self.asked {
+            Some((method, uri)) if operation == NO_OPERATION => {
+                Some(quotable(&format!("{method} {}", uri.path())))
+            }
+            Some(_) | None => None,
         };
         info!(
             request_id = self.request_id.to_str().unwrap_or_default(),

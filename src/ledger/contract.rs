@@ -39,7 +39,7 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $test() {
                 let directory = tempfile::tempdir().unwrap();
-                let (ledger, _) = FileLedger::open(directory.path(), seconds(0)).unwrap();
+                let (ledger, _) = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap();
                 super::$test(Arc::new(ledger)).await;
             })*
         }
@@ -214,7 +214,7 @@ async fn ten_thousand_racing_reservations_take_exactly_the_limit(ledger: Shared)
 
 async fn a_name_is_unique_among_the_owners_places_of_a_kind(ledger: Shared) {
     let named = |number| Reservation {
-        name: SessionName::new("etl"),
+        name: Some("etl".into()),
         ..reservation(number, 9)
     };
     let name = SessionName::new("etl").unwrap();
@@ -243,7 +243,7 @@ async fn a_name_is_unique_among_the_owners_places_of_a_kind(ledger: Shared) {
 
 async fn a_name_is_free_again_when_its_place_is_gone(ledger: Shared) {
     let named = |number| Reservation {
-        name: SessionName::new("etl"),
+        name: Some("etl".into()),
         ..reservation(number, 9)
     };
     let name = SessionName::new("etl").unwrap();
@@ -276,7 +276,7 @@ async fn an_idempotency_key_leads_to_the_first_place_until_that_is_gone(ledger: 
     for body in [1, 2] {
         let before = ledger.reserve(again(2, body), seconds(2)).await;
         let first = ledger.get(&key(1)).await.unwrap();
-        assert_eq!(before, Err(NoPlace::Before(Box::new(first))));
+        assert_eq!(before, Err(NoPlace::Before(first)));
     }
     ledger.settle(&key(1), Settlement::Gone, None, seconds(3)).await;
     ledger.reserve(again(2, 1), seconds(4)).await.unwrap();
@@ -381,7 +381,7 @@ async fn the_last_seen_under_a_number_is_found_by_it(ledger: Shared) {
             ledger
                 .by_id(Kind::Session, id(number))
                 .await
-                .map(|place| place.key)
+                .map(|place| place.key.clone())
         }
     };
     own(&ledger, 0).await;
@@ -427,7 +427,12 @@ async fn what_is_found_at_livy_is_charged_once(ledger: Shared) {
         "it has just been deleted"
     );
     assert_eq!(ledger.held(&Scope::User(alice())).await.batches, 0);
-    ledger.forget_gone(seconds(9)).await;
+    ledger.forget_gone(Kind::Session, seconds(9)).await;
+    assert!(
+        !ledger.adopt(found.clone(), seconds(10)).await,
+        "each kind has lists of its own"
+    );
+    ledger.forget_gone(Kind::Batch, seconds(9)).await;
     assert!(ledger.adopt(found, seconds(10)).await);
 }
 
@@ -435,11 +440,11 @@ async fn a_tombstone_is_forgotten_after_its_time(ledger: Shared) {
     own(&ledger, 1).await;
     own(&ledger, 2).await;
     ledger.settle(&key(1), Settlement::Gone, None, seconds(5)).await;
-    ledger.forget_gone(seconds(5)).await;
+    ledger.forget_gone(Kind::Session, seconds(5)).await;
     assert_eq!(ledger.all(Kind::Session).await.len(), 2);
     assert_eq!(ledger.owned_by(&alice(), Kind::Session).await.len(), 1);
     assert_eq!(ledger.created_by("basic:alice", Kind::Session).await.len(), 1);
-    ledger.forget_gone(seconds(6)).await;
+    ledger.forget_gone(Kind::Session, seconds(6)).await;
     assert_eq!(ledger.get(&key(1)).await, None);
     assert_eq!(ledger.all(Kind::Session).await.len(), 1);
 }
@@ -456,7 +461,12 @@ async fn places_are_found_by_owner_and_by_creator(ledger: Shared) {
         ..reservation(3, 9)
     };
     ledger.reserve(batch, seconds(1)).await.unwrap();
-    let keys = |places: Vec<Place>| places.into_iter().map(|place| place.key).collect::<BTreeSet<_>>();
+    let keys = |places: Vec<Arc<Place>>| {
+        places
+            .into_iter()
+            .map(|place| place.key.clone())
+            .collect::<BTreeSet<_>>()
+    };
     let bob = LivyUser::for_tests("bob");
     assert_eq!(
         keys(ledger.owned_by(&alice(), Kind::Session).await),
@@ -478,7 +488,7 @@ async fn an_unknown_key_is_no_error(ledger: Shared) {
     assert!(!ledger.settle(&key(1), Settlement::Gone, None, seconds(1)).await);
     assert_eq!(ledger.get(&key(1)).await, None);
     assert_eq!(ledger.by_id(Kind::Session, id(1)).await, None);
-    ledger.forget_gone(seconds(1)).await;
+    ledger.forget_gone(Kind::Session, seconds(1)).await;
 }
 
 /// A restart, for the ledgers that outlive one.
@@ -494,7 +504,11 @@ mod restart {
             Box::new(move |at| Arc::new(disk.ledger(seconds(at))) as Shared),
             Box::new(move |at| {
                 let _keep = &directory;
-                Arc::new(FileLedger::open(&path, seconds(at)).unwrap().0) as Shared
+                Arc::new(
+                    FileLedger::open(&path, seconds(at), IfSpoiled::BeginAnew)
+                        .unwrap()
+                        .0,
+                ) as Shared
             }),
         ]
     }
@@ -504,7 +518,7 @@ mod restart {
         for open in stores() {
             let ledger = open(0);
             let named = Reservation {
-                name: SessionName::new("etl"),
+                name: Some("etl".into()),
                 idempotency: Some(Idempotency {
                     key: [1; 32],
                     body: [2; 32],
@@ -532,6 +546,7 @@ mod restart {
             let ledger = open(100);
             before.retain(|place| place.standing != Standing::Gone && place.key != found.key);
             for place in &mut before {
+                let place = Arc::make_mut(place);
                 place.changed = seconds(100);
                 if place.standing == Standing::Open {
                     place.standing = Standing::InDoubt;
@@ -545,7 +560,7 @@ mod restart {
             let again = ledger
                 .reserve(
                     Reservation {
-                        name: SessionName::new("etl"),
+                        name: Some("etl".into()),
                         ..reservation(9, 9)
                     },
                     seconds(101),

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::env;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ledger::store::Store;
 use crate::ledger::testing::*;
-use crate::ledger::{FileLedger, Ledger, Place, PlaceKey, Settlement, Standing, file};
+use crate::ledger::{FileLedger, IfSpoiled, Ledger, Place, PlaceKey, Settlement, Standing, file};
 use crate::livy::Kind;
 use crate::quota::Scope;
 
@@ -68,7 +69,13 @@ async fn the_killed() {
     };
     let loss = Loss::ALL.iter().find(|(_, word)| *word == lost).unwrap().0;
     let faults = Faults::kill_at(killed_at.parse().unwrap(), loss);
-    let opened = file::open_with(Path::new(&directory), seconds(0), faults.attach()).unwrap();
+    let opened = file::open_with(
+        Path::new(&directory),
+        seconds(0),
+        IfSpoiled::BeginAnew,
+        faults.attach(),
+    )
+    .unwrap();
     let journal = Box::new(opened.journal);
     let store = Store::with_journal(opened.places, seconds(0), journal, Duration::from_secs(1)).unwrap();
     let ledger = DiskLedger(store);
@@ -136,19 +143,19 @@ async fn kill_at_every_change(loss: Loss) {
 
 /// Whatever was written, it lies between what was acknowledged and what was begun.
 async fn check(directory: &Path, begun: usize, done: usize, is_over: bool, change: usize) {
-    let (ledger, opening) = FileLedger::open(directory, seconds(50)).unwrap();
+    let (ledger, opening) = FileLedger::open(directory, seconds(50), IfSpoiled::BeginAnew).unwrap();
     assert_eq!(opening.set_aside, None, "killed at {change}");
     let places = ledger.all(Kind::Session).await;
     for number in 1..=5 {
         let place = places.iter().find(|place| place.key == key(number));
         let expected = possible(number, begun, done, is_over);
         assert!(
-            expected.contains(&word(place)),
+            expected.contains(&word(place.map(Arc::as_ref))),
             "killed at {change}, {number}: {} is none of {expected:?}",
-            word(place)
+            word(place.map(Arc::as_ref))
         );
     }
-    let is_known = |place: &Place| (1..=5).any(|number| place.key == key(number));
+    let is_known = |place: &Arc<Place>| (1..=5).any(|number| place.key == key(number));
     assert!(places.iter().all(is_known), "{places:?}");
     let counted = places.iter().filter(|place| place.standing.counts()).count() as u64;
     assert_eq!(ledger.held(&Scope::User(alice())).await.sessions, counted);

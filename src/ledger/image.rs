@@ -9,25 +9,27 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::identity::LivyUser;
 use crate::ledger::{NoPlace, Place, PlaceKey, Reservation, Settlement, Standing, Unavailable};
 use crate::livy::marker::Marker;
-use crate::livy::{Kind, SessionId, SessionName};
+use crate::livy::{Kind, SessionId};
 use crate::quota::{Resources, Scope, Use};
 
 /// All places of one ledger.
 #[derive(Debug, Default)]
 pub(super) struct Image {
-    places: HashMap<Slot, Place>,
+    /// Shared with whoever asked for one; a change makes a new one.
+    places: HashMap<Slot, Arc<Place>>,
     next: Slot,
     by_key: HashMap<PlaceKey, Slot>,
     /// Who was last seen under a number. Livy counts from 0 again after a restart, so an older place may claim it too.
     by_id: HashMap<(Kind, SessionId), Slot>,
     // Those that are gone are in none of these. The oldest comes first where one was expected: a list may bring a place
     // back whose name was given away meanwhile.
-    by_name: HashMap<(LivyUser, Kind, SessionName), BTreeSet<Slot>>,
+    by_name: HashMap<(LivyUser, Kind, Box<str>), BTreeSet<Slot>>,
     by_owner: HashMap<LivyUser, BTreeSet<Slot>>,
     by_creator: HashMap<Box<str>, BTreeSet<Slot>>,
     by_idempotency: HashMap<[u8; 32], BTreeSet<Slot>>,
@@ -66,7 +68,7 @@ impl Image {
         if let Some(idempotency) = reservation.idempotency
             && let Some(before) = self.first(self.by_idempotency.get(&idempotency.key))
         {
-            return Err(NoPlace::Before(Box::new(before.clone())));
+            return Err(NoPlace::Before(Arc::clone(before)));
         }
         if let Some(name) = &reservation.name
             && let Some(other) = self.by_name(&reservation.owner, reservation.kind, name)
@@ -156,6 +158,7 @@ impl Image {
         let displace = unchanged_since.map_or(Displace::Anybody, Displace::ChangedBefore);
         self.unhook(slot);
         if let Some(place) = self.places.get_mut(&slot) {
+            let place = Arc::make_mut(place);
             place.standing = standing;
             place.changed = at;
         }
@@ -169,11 +172,10 @@ impl Image {
         self.insert(place)
     }
 
-    /// Forgets the places that are gone and changed before `before`.
-    pub(super) fn forget_gone(&mut self, before: Duration) {
+    /// Forgets the places of one kind that are gone and changed before `before`.
+    pub(super) fn forget_gone(&mut self, kind: Kind, before: Duration) {
         let forgotten: Vec<PlaceKey> = self
-            .places
-            .values()
+            .all(kind)
             .filter(|place| place.standing == Standing::Gone && place.changed < before)
             .map(|place| place.key.clone())
             .collect();
@@ -183,32 +185,32 @@ impl Image {
     }
 
     /// The place that was last seen under this number.
-    pub(super) fn by_id(&self, kind: Kind, id: SessionId) -> Option<&Place> {
+    pub(super) fn by_id(&self, kind: Kind, id: SessionId) -> Option<&Arc<Place>> {
         self.places.get(self.by_id.get(&(kind, id))?)
     }
 
     /// The owner's place of this name.
-    pub(super) fn by_name(&self, owner: &LivyUser, kind: Kind, name: &SessionName) -> Option<&Place> {
-        self.first(self.by_name.get(&(owner.clone(), kind, name.clone())))
+    pub(super) fn by_name(&self, owner: &LivyUser, kind: Kind, name: &str) -> Option<&Arc<Place>> {
+        self.first(self.by_name.get(&(owner.clone(), kind, name.into())))
     }
 
     /// One place.
-    pub(super) fn get(&self, key: &PlaceKey) -> Option<&Place> {
+    pub(super) fn get(&self, key: &PlaceKey) -> Option<&Arc<Place>> {
         self.places.get(self.by_key.get(key)?)
     }
 
     /// The owner's places that are not gone.
-    pub(super) fn owned_by(&self, owner: &LivyUser, kind: Kind) -> impl Iterator<Item = &Place> {
+    pub(super) fn owned_by(&self, owner: &LivyUser, kind: Kind) -> impl Iterator<Item = &Arc<Place>> {
         self.listed(self.by_owner.get(owner), kind)
     }
 
     /// The places that this subject asked for and that are not gone.
-    pub(super) fn created_by(&self, subject: &str, kind: Kind) -> impl Iterator<Item = &Place> {
+    pub(super) fn created_by(&self, subject: &str, kind: Kind) -> impl Iterator<Item = &Arc<Place>> {
         self.listed(self.by_creator.get(subject), kind)
     }
 
     /// Every place of one kind.
-    pub(super) fn all(&self, kind: Kind) -> impl Iterator<Item = &Place> {
+    pub(super) fn all(&self, kind: Kind) -> impl Iterator<Item = &Arc<Place>> {
         self.places.values().filter(move |place| place.kind == kind)
     }
 
@@ -217,11 +219,11 @@ impl Image {
         self.held.get(scope).map(Tally::capped).unwrap_or_default()
     }
 
-    fn first(&self, slots: Option<&BTreeSet<Slot>>) -> Option<&Place> {
+    fn first(&self, slots: Option<&BTreeSet<Slot>>) -> Option<&Arc<Place>> {
         self.places.get(slots?.first()?)
     }
 
-    fn listed(&self, slots: Option<&BTreeSet<Slot>>, kind: Kind) -> impl Iterator<Item = &Place> {
+    fn listed(&self, slots: Option<&BTreeSet<Slot>>, kind: Kind) -> impl Iterator<Item = &Arc<Place>> {
         slots
             .into_iter()
             .flatten()
@@ -240,7 +242,7 @@ impl Image {
         place.scopes.sort_unstable();
         place.scopes.dedup();
         let displace = Displace::ChangedBefore(place.changed);
-        self.places.insert(slot, place);
+        self.places.insert(slot, Arc::new(place));
         self.hook(slot, displace);
         true
     }

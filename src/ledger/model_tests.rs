@@ -115,7 +115,7 @@ impl Model {
                     .is_some_and(|other| other.key == idempotency.key)
             })
         {
-            return Err(NoPlace::Before(Box::new(before.clone())));
+            return Err(NoPlace::Before(Arc::new(before.clone())));
         }
         if let Some(other) = there().find(|place| {
             asked.name.is_some()
@@ -235,7 +235,7 @@ impl Medium {
         match self {
             Self::Disk(disk) => disk.ledger(at),
             Self::File(directory) => {
-                let opened = file::open(directory.path(), at).unwrap();
+                let opened = file::open(directory.path(), at, IfSpoiled::BeginAnew).unwrap();
                 assert_eq!(opened.set_aside, None);
                 let journal = Box::new(opened.journal);
                 DiskLedger(Store::with_journal(opened.places, at, journal, seconds(1)).unwrap())
@@ -331,7 +331,9 @@ impl World {
                 self.model
                     .places
                     .retain(|place| place.standing != Standing::Gone || place.changed >= before);
-                self.ledger().forget_gone(before).await;
+                for kind in Kind::ALL {
+                    self.ledger().forget_gone(kind, before).await;
+                }
             }
             Op::Disk(fault) => {
                 if let Medium::Disk(disk) = &self.medium {
@@ -372,7 +374,7 @@ impl World {
         Reservation {
             kind,
             owner: user(owner),
-            name: name.and_then(|name| SessionName::new(["etl", "report"][name])),
+            name: name.map(|name| ["etl", "report"][name].into()),
             charge: Resources { cores, memory: 1 },
             allowances: vec![
                 allowance(Scope::User(user(owner)), USER),
@@ -413,7 +415,12 @@ impl World {
             assert_eq!(ledger.held(&scope).await, self.model.held(&scope), "{scope}");
         }
         for kind in Kind::ALL {
-            let mut all = ledger.all(kind).await;
+            let mut all: Vec<Place> = ledger
+                .all(kind)
+                .await
+                .into_iter()
+                .map(Arc::unwrap_or_clone)
+                .collect();
             let mut expected: Vec<_> = self
                 .model
                 .places

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::identity::LivyUser;
 use crate::ledger::{Idempotency, Place, PlaceKey, Standing};
 use crate::livy::marker::Marker;
-use crate::livy::{Kind, SessionId, SessionName};
+use crate::livy::{Kind, SessionId};
 use crate::quota::{Resources, Scope};
 
 /// The version of a record that this gateway writes, and the newest that it reads.
@@ -115,7 +115,7 @@ impl Record {
             },
             owner: place.owner.as_ref().map(ToString::to_string),
             created_by: place.created_by.as_ref().map(ToString::to_string),
-            name: place.name.as_ref().map(|name| name.as_str().to_owned()),
+            name: place.name.as_deref().map(str::to_owned),
             charge: Charge {
                 cores: place.charge.cores,
                 memory: place.charge.memory,
@@ -155,7 +155,7 @@ impl Record {
             },
             owner: all_or_none(self.owner, |name| LivyUser::from_record(&name))?,
             created_by: self.created_by.map(Into::into),
-            name: all_or_none(self.name, |name| SessionName::new(&name))?,
+            name: self.name.map(Into::into),
             charge: Resources {
                 cores: self.charge.cores,
                 memory: self.charge.memory,

@@ -198,7 +198,7 @@ impl Work {
                 let record = image
                     .get(&PlaceKey::Marker(marker.clone()))
                     .filter(|place| place.standing != Standing::Gone)
-                    .map(record::encode)
+                    .map(|place| record::encode(place))
                     .transpose()
                     .map_err(|error| error.to_string())?;
                 Ok(Change {

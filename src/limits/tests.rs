@@ -161,3 +161,29 @@ fn a_sweep_forgets_the_quiet_and_only_them() {
     );
     assert_eq!(granted(9, || counters.request(busy)), 0);
 }
+
+#[test]
+fn a_limit_that_changes_starts_afresh_and_the_others_go_on_counting() {
+    let before = limits("2/h", "2/h", "2/h");
+    let from = address("192.0.2.1");
+    let spent = || {
+        let (_, counters) = counters(before);
+        assert_eq!(granted(9, || counters.request(from)), 2);
+        assert_eq!(granted(9, || counters.attempt(from, "alice")), 2);
+        counters.failure(from);
+        counters.failure(from);
+        counters
+    };
+    let left = |counters: &LoginCounters| {
+        (
+            granted(9, || counters.request(from)),
+            granted(9, || counters.attempt(from, "alice")),
+            granted(9, || counters.attempt(from, "bob")),
+        )
+    };
+    // An address that may not fail any more tries nothing, whatever the account may.
+    assert_eq!(left(&spent().with_limits(before)), (0, 0, 0));
+    assert_eq!(left(&spent().with_limits(limits("3/h", "2/h", "2/h"))), (3, 0, 0));
+    assert_eq!(left(&spent().with_limits(limits("2/h", "3/h", "2/h"))), (0, 0, 2));
+    assert_eq!(left(&spent().with_limits(limits("2/h", "3/h", "3/h"))), (0, 3, 3));
+}

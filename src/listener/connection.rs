@@ -46,7 +46,8 @@ where
         }))
         .service_fn({
             let connection = Arc::clone(&connection);
-            move |request| answer(handler.clone(), peer, Arc::clone(&connection), request)
+            // Boxed: it is large, and moved from layer to layer before it runs.
+            move |request| Box::pin(answer(handler.clone(), peer, Arc::clone(&connection), request))
         });
     let of = Arc::clone(&connection);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -54,14 +55,10 @@ where
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         // Ready without being asked: no layer here waits.
         let response = guarded.clone().call(request);
-        async move {
-            let mut response = response.await?;
-            // hyper then closes without a word, and some clients do not survive that. It also gives up chunks that
-            // nobody read, though all may be here.
-            if last.0.is_answered_early() || (is_chunked && !response.status().is_success()) {
-                response.headers_mut().insert(CONNECTION, CLOSE);
-            }
-            Ok::<_, Infallible>(response.map(|body| Answered { body, last }))
+        Answering {
+            response,
+            last: Some(last),
+            is_chunked,
         }
     });
     let http = http1::Builder::new()
@@ -132,11 +129,45 @@ async fn answer<H: Handler>(
 }
 
 pin_project! {
+    /// An answer on its way.
+    struct Answering<F> {
+        #[pin]
+        response: F,
+        last: Option<Last>,
+        is_chunked: bool,
+    }
+}
+
+impl<F, B> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<Answered<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match this.response.poll(cx) {
+            Poll::Ready(Ok(response)) => response,
+            Poll::Ready(Err(never)) => match never {},
+            Poll::Pending => return Poll::Pending,
+        };
+        // hyper closes without a word after an answer that came before the body was here, and some clients do not
+        // survive that. It also gives up chunks that nobody read, though all may be here.
+        let is_early = this.last.as_ref().is_some_and(|last| last.0.is_answered_early());
+        if is_early || (*this.is_chunked && !response.status().is_success()) {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        let last = this.last.take();
+        Poll::Ready(Ok(response.map(|body| Answered { body, last })))
+    }
+}
+
+pin_project! {
     /// An answer's body, which tells the connection when it is out.
     struct Answered<B> {
         #[pin]
         body: B,
-        last: Last,
+        last: Option<Last>,
     }
 }
 

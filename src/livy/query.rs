@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 
 use percent_encoding::percent_decode_str;
 
-use super::operation::Operation;
 use super::target::named;
 use crate::denial::{Denial, quotable};
 
@@ -96,8 +95,8 @@ pub(super) fn check(query: &str) -> Result<(), Denial> {
     Ok(())
 }
 
-/// What an operation's query asks for: a page, and perhaps whom the client wants to act as.
-pub(super) fn read(query: &str, operation: &Operation) -> Result<(Page, Option<String>), Denial> {
+/// What a query asks for: a page, as far as its parameters are `known`, and perhaps whom the client wants to act as.
+pub(super) fn read(query: &str, known: &'static [&'static str]) -> Result<(Page, Option<String>), Denial> {
     let mut page = Page::default();
     let mut do_as = None;
     let mut proxy_user = None;
@@ -111,7 +110,6 @@ pub(super) fn read(query: &str, operation: &Operation) -> Result<(Page, Option<S
             set(&mut proxy_user, "proxyUser", value.into_owned())?;
             continue;
         }
-        let known = operation.parameters();
         match known.iter().copied().find(|known| *known == name) {
             Some("from") => set(&mut page.from, "from", integer(&value)?)?,
             Some("size") => set(&mut page.size, "size", integer(&value)?)?,
@@ -207,7 +205,7 @@ const fn is_disputed(byte: u8) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::operation::Action;
+    use super::super::operation::{Action, Operation};
     use super::super::session_ref::{Kind, SessionId, SessionRef};
     use super::*;
 
@@ -219,7 +217,7 @@ mod tests {
     /// Both steps, as the target and the router take them.
     fn both(query: &str, operation: &Operation) -> Result<(Page, Option<String>), Denial> {
         check(query)?;
-        read(query, operation)
+        read(query, operation.parameters())
     }
 
     fn page(query: &str) -> Result<Page, Denial> {

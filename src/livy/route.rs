@@ -1,10 +1,12 @@
-//! From a method and a plain target to one of Livy's operations, or to a refusal that says what to write.
+//! From a method and a plain target to one of Livy's operations or a question about the gateway itself, or to a refusal
+//! that says what to write.
 //!
 //! This is the one place that knows Livy's paths when they come in (`Operation`'s `Display` writes them when they
 //! go out). The path decides first, then the method, then the query.
 
 use std::str::Split;
 
+use super::inquiry::{Inquiry, Topic};
 use super::operation::{Action, Method, Operation, Resource};
 use super::query::{self, Page};
 use super::session_ref::{Kind, RefError, SessionRef, parse_number};
@@ -29,6 +31,8 @@ pub struct Call {
 pub enum Routed {
     /// Something for Livy.
     Call(Call),
+    /// A question about the gateway, which it answers itself.
+    Inquiry(Inquiry),
     /// A question about a path, which the gateway answers itself.
     Options {
         /// The methods of that path, as an `Allow` header has them.
@@ -36,7 +40,7 @@ pub enum Routed {
     },
 }
 
-/// Finds the operation that a request asks for.
+/// Finds what a request asks for.
 ///
 /// Methods are taken in upper case alone: Livy takes `delete` for `DELETE`, which checks of exact names overlook.
 pub fn route(method: &http::Method, target: &Target<'_>) -> Result<Routed, Denial> {
@@ -50,21 +54,48 @@ pub fn route(method: &http::Method, target: &Target<'_>) -> Result<Routed, Denia
     if *method == http::Method::OPTIONS {
         return Ok(Routed::Options { allow });
     }
-    let found =
-        known_method(method).and_then(|method| place.operation(method).map(|operation| (method, operation)));
-    let Some((method, operation)) = found else {
-        return Err(Denial::MethodNotAllowed { allow });
+    let method = known_method(method).ok_or(Denial::MethodNotAllowed { allow })?;
+    let found = match place {
+        Place::Own(topic) if method.is_safe() => Found::Topic(topic),
+        Place::Own(_) => return Err(Denial::MethodNotAllowed { allow }),
+        Place::Livy(place) => {
+            let operation = place.operation(method);
+            Found::Operation(operation.ok_or(Denial::MethodNotAllowed { allow })?)
+        }
     };
     let (page, requested_user) = match target.query() {
-        Some(query) => query::read(query, &operation)?,
+        Some(query) => query::read(query, found.parameters())?,
         None => (Page::default(), None),
     };
-    Ok(Routed::Call(Call {
-        operation,
-        method,
-        page,
-        requested_user,
-    }))
+    Ok(match found {
+        Found::Operation(operation) => Routed::Call(Call {
+            operation,
+            method,
+            page,
+            requested_user,
+        }),
+        Found::Topic(topic) => Routed::Inquiry(Inquiry {
+            topic,
+            method,
+            page,
+            requested_user,
+        }),
+    })
+}
+
+/// What a path and a method mean together.
+enum Found {
+    Operation(Operation),
+    Topic(Topic),
+}
+
+impl Found {
+    const fn parameters(&self) -> &'static [&'static str] {
+        match self {
+            Self::Operation(operation) => operation.parameters(),
+            Self::Topic(topic) => topic.parameters(),
+        }
+    }
 }
 
 fn known_method(method: &http::Method) -> Option<Method> {
@@ -75,6 +106,12 @@ fn known_method(method: &http::Method) -> Option<Method> {
 
 /// What a path means before the method is known.
 enum Place {
+    Livy(AtLivy),
+    Own(Topic),
+}
+
+/// One of Livy's paths.
+enum AtLivy {
     Version,
     Collection(Kind),
     On(SessionRef, Actions),
@@ -94,6 +131,23 @@ impl Place {
         // The path begins with a slash: nothing is before it.
         segments.next();
         let first = segments.next().unwrap_or_default();
+        if first == Topic::START {
+            let topic = Topic::parse(segments);
+            return topic.map(Self::Own).ok_or_else(|| unknown_topic(target));
+        }
+        AtLivy::parse(target, first, segments).map(Self::Livy)
+    }
+
+    const fn allow(&self) -> &'static str {
+        match self {
+            Self::Livy(place) => place.allow(),
+            Self::Own(_) => Topic::ALLOW,
+        }
+    }
+}
+
+impl AtLivy {
+    fn parse(target: &Target<'_>, first: &str, mut segments: Split<'_, char>) -> Result<Self, Denial> {
         let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.collection() == first) else {
             return match (first, segments.next()) {
                 ("version", None) => Ok(Self::Version),
@@ -280,6 +334,12 @@ fn unknown_start(target: &Target<'_>, first: &str) -> Denial {
         (_, None) => format!("Its paths begin with {base}/sessions, {base}/batches or {base}/version."),
     };
     Denial::UnknownOperation(hint.into())
+}
+
+fn unknown_topic(target: &Target<'_>) -> Denial {
+    let base = target.base();
+    let [me, sessions] = Topic::ALL.map(|topic| format!("{base}/{}/{}", Topic::START, topic.word()));
+    Denial::UnknownOperation(format!("Of its own, this gateway has {me} and {sessions}.").into())
 }
 
 fn unknown_below(kind: Kind, word: &str, second: Option<&str>, third: Option<&str>) -> Denial {

@@ -10,6 +10,7 @@ use http::header::HeaderName;
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
 
+use super::inquiry::Topic;
 use super::query;
 use crate::denial::Denial;
 
@@ -55,8 +56,7 @@ impl BasePaths {
                 let below = long
                     .strip_prefix(&**short)
                     .and_then(|rest| rest.strip_prefix('/'));
-                let hidden = below.and_then(|rest| rest.split('/').next());
-                if let Some(word @ ("sessions" | "batches" | "version")) = hidden {
+                if let Some(word) = below.and_then(hidden_word) {
                     return Err(format!(
                         "base path {long:?} hides {word} below base path {short:?}; choose another"
                     ));
@@ -102,6 +102,19 @@ fn fault_of(base: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// The word that a base path would hide which begins with `below` after another one. Knox's
+/// `/gateway/default/livy/v1` may stand beside `/`: it hides none of the gateway's own pages.
+fn hidden_word(below: &str) -> Option<&str> {
+    let mut segments = below.split('/');
+    let first = segments.next()?;
+    let is_hidden = match (first, segments.next()) {
+        ("sessions" | "batches" | "version", _) | (Topic::START, None) => true,
+        (Topic::START, Some(second)) => Topic::ALL.iter().any(|topic| topic.word() == second),
+        _ => false,
+    };
+    is_hidden.then_some(first)
 }
 
 /// A request target with one reading: a base path, a path of plain segments, and perhaps a query of readable parameters.

@@ -11,6 +11,7 @@ use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::denial::Denial;
+use crate::livy::Topic;
 use crate::livy::operation::Operation;
 
 /// Requests answered, by `operation` and `outcome`.
@@ -45,6 +46,8 @@ pub const CONFIG_TIME: &str = "livy_gateway_config_last_reload_success_timestamp
 pub const INSECURE_SETTINGS: &str = "livy_gateway_insecure_settings";
 /// Log lines lost because nobody took them.
 pub const LOG_LINES_LOST: &str = "livy_gateway_log_lines_lost_total";
+/// Audit lines that are in no file.
+pub const AUDIT_LINES_LOST: &str = "livy_gateway_audit_lines_lost_total";
 /// 1, with the `version`.
 pub const BUILD_INFO: &str = "livy_gateway_build_info";
 
@@ -84,7 +87,7 @@ impl Outcome {
     }
 }
 
-/// The label of requests that are none of Livy's operations.
+/// The label of requests that are none of Livy's operations, and no question about the gateway.
 pub const NO_OPERATION: &str = "none";
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ struct Meters {
     upstream_opened: Counter,
     upstream_reused: Counter,
     log_lines_lost: Counter,
+    audit_lines_lost: Counter,
 }
 
 #[derive(Debug)]
@@ -195,6 +199,13 @@ pub fn log_lines_lost(lines: u64) {
     }
 }
 
+/// Audit lines were lost.
+pub fn audit_lines_lost(lines: u64) {
+    if let Some(meters) = METERS.get() {
+        meters.audit_lines_lost.increment(lines);
+    }
+}
+
 /// What the logins hold now; read before a scrape is answered.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoginFigures {
@@ -249,6 +260,7 @@ impl Meters {
         let labels = Operation::one_of_each()
             .iter()
             .map(Operation::label)
+            .chain(Topic::ALL.map(Topic::label))
             .chain([NO_OPERATION])
             .collect::<Vec<_>>();
         let codes = Denial::samples()
@@ -269,6 +281,7 @@ impl Meters {
             upstream_opened: metrics::counter!(UPSTREAM_CONNECTIONS, "kind" => "opened"),
             upstream_reused: metrics::counter!(UPSTREAM_CONNECTIONS, "kind" => "reused"),
             log_lines_lost: metrics::counter!(LOG_LINES_LOST),
+            audit_lines_lost: metrics::counter!(AUDIT_LINES_LOST),
         }
     }
 }
@@ -299,6 +312,10 @@ fn describe() {
         ),
         (CREDENTIAL_CACHE, "Credentials looked up in the cache, by result."),
         (LOG_LINES_LOST, "Log lines lost because nobody took them in time."),
+        (
+            AUDIT_LINES_LOST,
+            "Audit lines that are in no file: the disk was full or slow.",
+        ),
     ];
     for (name, help) in counters {
         metrics::describe_counter!(name, Unit::Count, help);

@@ -8,20 +8,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{BodyAborted, RequestBody};
+use super::body::{BodyAborted, UploadBody};
 use crate::deadlines::Deadline;
 
 /// Counts only Livy's time: an upload may take hours, as long as Livy takes what comes. While the next piece is waited
 /// for the deadline rests; whoever sends it has a pace of their own to keep.
 #[derive(Debug)]
 pub(super) struct Paced {
-    body: RequestBody,
+    body: UploadBody,
     deadline: Arc<Deadline>,
     limit: Duration,
 }
 
 impl Paced {
-    pub(super) fn new(body: RequestBody, deadline: Arc<Deadline>, limit: Duration) -> Self {
+    pub(super) fn new(body: UploadBody, deadline: Arc<Deadline>, limit: Duration) -> Self {
         Self {
             body,
             deadline,

@@ -8,7 +8,8 @@ use hyper::client::conn::http1::SendRequest;
 use socket2::Socket;
 use tokio::task::AbortHandle;
 
-use super::{RequestBody, Worker};
+use super::Worker;
+use super::body::RequestBody;
 use crate::deadlines::Deadline;
 use crate::policy::Livy;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use livy_gateway::denial::Denial;
+use livy_gateway::livy::Topic;
 use livy_gateway::livy::operation::Operation;
 use livy_gateway::telemetry::metrics::{self as names, NO_OPERATION};
 
@@ -59,12 +60,12 @@ async fn every_metric_has_its_help_and_only_labels_from_closed_sets() {
     let (_stage, process) = Setup::new().spawn().await;
     let mut client = Client::connect(process.address).await;
     for request in [
-        get("/livy/sessions"),
+        get("/livy/version"),
         post("/livy/sessions", "{}"),
         get("/livy/sessions/evil-label-session"),
         get("/livy/evil-label-path"),
         format!(
-            "GET /livy/sessions HTTP/1.1\r\nHost: gw\r\n{}\r\n",
+            "GET /livy/version HTTP/1.1\r\nHost: gw\r\n{}\r\n",
             basic_with("evil-label-user", "evil-label-password")
         ),
         "EVIL-LABEL-METHOD /livy/sessions HTTP/1.1\r\nHost: gw\r\nUser-Agent: evil-label-agent\r\n\r\n"
@@ -125,6 +126,7 @@ async fn every_metric_has_its_help_and_only_labels_from_closed_sets() {
     let operations: BTreeSet<_> = Operation::one_of_each()
         .iter()
         .map(Operation::label)
+        .chain(Topic::ALL.map(Topic::label))
         .chain([NO_OPERATION])
         .collect();
     assert_eq!(

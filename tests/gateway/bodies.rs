@@ -4,31 +4,22 @@ mod uploads;
 
 use std::io::Write as _;
 
-use fake_livy::{FakeLivy, Kind};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::rig::{Client, Reply, Rig, Setup, basic, multipart, post, request};
+use crate::rig::{Client, Reply, Rig, Setup, basic, lists_only, multipart, post, request, without_marker};
 
 const CREATE: &str = r#"{"kind":"spark"}"#;
 const PARTS: &str = "Content-Type: multipart/form-data; boundary=cut\r\n";
 const JSON: &str = "Content-Type: application/json\r\n";
 
-/// A gateway before a Livy that takes any number of sessions, with session 0 and batch 0 of alice's.
+/// A gateway before a Livy that takes any number of sessions, with sessions and batches 0 to 2 of alice's.
 async fn roomy() -> Rig {
     with_limits("").await
 }
 
 async fn with_limits(rest: &str) -> Rig {
-    let rig = Setup::new()
-        .livy(FakeLivy::builder().impersonation(true).max_creation(10_000))
-        .rest(rest)
-        .start()
-        .await;
-    for kind in [Kind::Session, Kind::Batch] {
-        rig.livy().plant(kind, None, Some("alice"), Some("alice"));
-    }
-    rig
+    Setup::new().roomy().owned("alice", 3).rest(rest).start().await
 }
 
 async fn send(rig: &Rig, path: &str, lines: &str, body: impl AsRef<[u8]>) -> Reply {
@@ -59,24 +50,32 @@ async fn values_reach_livy_as_the_client_wrote_them() {
         (
             "/sessions",
             r#"{ "kind" : "spark" }"#,
-            r#"{"kind":"spark","proxyUser":"alice"}"#,
+            r#"{"kind":"spark","name":"livy-session-gw","proxyUser":"alice"}"#,
         ),
-        ("/sessions", "{}", r#"{"proxyUser":"alice"}"#),
-        ("/sessions", "\n\t {} \r\n", r#"{"proxyUser":"alice"}"#),
+        (
+            "/sessions",
+            "{}",
+            r#"{"name":"livy-session-gw","proxyUser":"alice"}"#,
+        ),
+        (
+            "/sessions",
+            "\n\t {} \r\n",
+            r#"{"name":"livy-session-gw","proxyUser":"alice"}"#,
+        ),
         (
             "/sessions",
             r#"{"proxyUser":"alice","name":"a\u002db","conf":{"spark.z":"1","spark.a":"\u00e9 / \/ é","spark.b":1.10,"spark.c":12345678901234567890123}}"#,
-            r#"{"name":"a\u002db","conf":{"spark.z":"1","spark.a":"\u00e9 / \/ é","spark.b":1.10,"spark.c":12345678901234567890123},"proxyUser":"alice"}"#,
+            r#"{"name":"a-b-gw","conf":{"spark.z":"1","spark.a":"\u00e9 / \/ é","spark.b":1.10,"spark.c":12345678901234567890123},"proxyUser":"alice"}"#,
         ),
         (
             "/sessions",
             r#"{"n\u0061me":null,"jars":null,"heartbeatTimeoutInSecond":-0,"ttl":"8h","idleTimeout":"1h"}"#,
-            r#"{"heartbeatTimeoutInSecond":-0,"ttl":"8h","idleTimeout":"1h","proxyUser":"alice"}"#,
+            r#"{"heartbeatTimeoutInSecond":-0,"ttl":"8h","idleTimeout":"1h","name":"livy-session-gw","proxyUser":"alice"}"#,
         ),
         (
             "/batches",
             r#"{"file":"hdfs:///a.jar","args":["--date","2026-01-01",", ","é",""],"numExecutors":2147483647,"jars":["hdfs:///x%20y.jar"]}"#,
-            r#"{"file":"hdfs:///a.jar","args":["--date","2026-01-01",", ","é",""],"numExecutors":2147483647,"jars":["hdfs:///x%20y.jar"],"proxyUser":"alice"}"#,
+            r#"{"file":"hdfs:///a.jar","args":["--date","2026-01-01",", ","é",""],"numExecutors":2147483647,"jars":["hdfs:///x%20y.jar"],"name":"livy-batch-gw","proxyUser":"alice"}"#,
         ),
         (
             "/sessions/0/statements",
@@ -101,11 +100,21 @@ async fn values_reach_livy_as_the_client_wrote_them() {
     ] {
         let reply = send(&rig, path, JSON, sent).await;
         let livy = rig.livy().last();
-        assert_eq!(livy.text(), received, "{path} {sent}: {}", reply.text());
+        if matches!(path, "/sessions" | "/batches") {
+            assert_eq!(without_marker(&livy), received, "{path} {sent}: {}", reply.text());
+            let own = sent.contains(r"a\u002db").then_some("a-b");
+            assert_eq!(
+                reply.json()["name"],
+                serde_json::json!(own),
+                "the client's own name"
+            );
+        } else {
+            assert_eq!(livy.text(), received, "{path} {sent}: {}", reply.text());
+        }
         assert_eq!(livy.header("content-type"), Some("application/json"));
         assert_eq!(
             livy.header("content-length"),
-            Some(received.len().to_string().as_str())
+            Some(livy.text().len().to_string().as_str())
         );
         assert_eq!(Some(reply.status), livy.status, "{path} {sent}");
     }
@@ -126,8 +135,8 @@ async fn a_body_that_is_compressed_or_said_to_be_utf8_reaches_livy_plain() {
             .expect_status(201);
         let received = rig.livy().last();
         assert_eq!(
-            received.text(),
-            r#"{"kind":"spark","proxyUser":"alice"}"#,
+            without_marker(&received),
+            r#"{"kind":"spark","name":"livy-session-gw","proxyUser":"alice"}"#,
             "{line}"
         );
         assert_eq!(received.header("content-encoding"), None);
@@ -411,8 +420,8 @@ async fn a_key_that_the_operator_admits_passes_but_never_one_that_names_a_user()
     let rig = with_limits("[requests]\nextra_fields = [\"someNewKey\"]").await;
     send(&rig, "/sessions", JSON, r#"{"someNewKey":[1,{"a":2.50}]}"#).await;
     assert_eq!(
-        rig.livy().last().text(),
-        r#"{"someNewKey":[1,{"a":2.50}],"proxyUser":"alice"}"#
+        without_marker(&rig.livy().last()),
+        r#"{"someNewKey":[1,{"a":2.50}],"name":"livy-session-gw","proxyUser":"alice"}"#
     );
     rig.livy().clear();
     for body in [r#"{"somenewkey":1}"#, r#"{"proxyuser":"alice"}"#] {
@@ -449,14 +458,29 @@ async fn what_takes_no_body_takes_none_or_an_empty_object_and_livy_gets_none() {
     }
     assert!(rig.livy().requests().is_empty());
     for (method, path) in places {
-        for body in ["", "{}", " { } \n"] {
+        for (number, body) in ["", "{}", " { } \n"].into_iter().enumerate() {
+            rig.livy().clear();
+            // What is deleted is not there a second time.
+            let path = &if method == "DELETE" {
+                format!("/batches/{number}")
+            } else {
+                path.to_owned()
+            };
             // Livy's Java client says this of its GETs too.
             let headers = format!("{}{JSON}Content-Encoding: UTF-8\r\n", basic("alice"));
             let reply = rig
                 .ask(request(method, &format!("/livy{path}"), &headers, body))
                 .await;
+            if path == "/sessions" {
+                assert_eq!(lists_only(&reply, "alice"), [0, 1, 2]);
+                assert!(rig.livy().requests().is_empty());
+                continue;
+            }
             let received = rig.livy().last();
-            assert_eq!((received.method.as_str(), received.path.as_str()), (method, path));
+            assert_eq!(
+                (received.method.as_str(), received.path.as_str()),
+                (method, path.as_str())
+            );
             assert_eq!(
                 (received.body_length, received.header("content-type")),
                 (0, None),

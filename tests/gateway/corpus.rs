@@ -11,10 +11,10 @@ mod targets;
 
 use std::collections::BTreeSet;
 
-use fake_livy::{FakeLivy, Kind, Received, State};
+use fake_livy::{Kind, Received, State};
 
 use crate::operations::HEADERS;
-use crate::rig::{Client, Issuer, Reply, Rig, Setup, basic, get, request};
+use crate::rig::{Client, Issuer, Reply, Rig, Setup, basic, get, lists_only, marker, request};
 
 /// Stands in a request for the lines of whoever sends it.
 const LOGIN: &str = "@LOGIN@";
@@ -35,6 +35,8 @@ enum Ends {
     NoSession,
     /// Livy receives exactly this method and target; `USER` stands for who logged in.
     Reaches(&'static str, String),
+    /// A list of what whoever logged in owns, empty or not; Livy receives nothing.
+    Lists(bool),
 }
 
 impl Case {
@@ -64,22 +66,22 @@ impl Case {
     }
 }
 
-/// A gateway that trusts passwords and tokens, slows nobody down, and has a Livy with sessions and batches 0 to 39.
-async fn field(issuer: &Issuer) -> Rig {
+/// A gateway that trusts passwords and tokens, slows nobody down, and has a Livy with sessions and batches 0 to 39 of
+/// this user's, some that have a name, and some of others'.
+async fn field(issuer: &Issuer, user: &'static str) -> Rig {
     let limits = "[limits]\nper_address = { rate = \"10000/s\", burst = 10000 }\n\
         failed_logins = { per_address = \"10000/s\", per_address_and_account = \"10000/s\" }\n";
     let mapping = "[[identity.map]]\nfrom = \"any\"\nlivy_user = \"${subject}\"\n";
-    let setup = Setup::new().livy(FakeLivy::builder().impersonation(true).max_creation(100_000));
-    let rig = issuer
+    let setup = benign::NAMED
+        .into_iter()
+        .fold(Setup::new().roomy().owned(user, 40), |setup, (kind, name)| {
+            setup.named(kind, name, user)
+        })
+        .owned("mallory", 3);
+    issuer
         .trusted_by(setup, &format!("{mapping}{limits}"))
         .start()
-        .await;
-    for _ in 0..40 {
-        for kind in [Kind::Session, Kind::Batch] {
-            rig.livy().plant(kind, None, Some("alice"), Some("alice"));
-        }
-    }
-    rig
+        .await
 }
 
 async fn run(rig: &Rig, cases: &[Case], login: &str, user: &str) {
@@ -146,6 +148,19 @@ fn check(case: &Case, reply: &Reply, received: &[Received], user: &str) {
             let expected = (*method, target.replace("USER", user));
             let actual = (received[0].method.as_str(), received[0].target.clone());
             assert_eq!(actual, expected, "{shown}");
+            assert_eq!(
+                Some(reply.status),
+                received[0].status,
+                "{shown}\n{}",
+                reply.text()
+            );
+        }
+        Ends::Lists(shows) => {
+            assert!(received.is_empty(), "{shown}\nreached Livy: {received:#?}");
+            assert_eq!(reply.status, 200, "{shown}\n{}", reply.text());
+            if !case.bytes.starts_with(b"HEAD ") {
+                assert_eq!(!lists_only(reply, user).is_empty(), *shows, "{shown}");
+            }
         }
     }
     for received in received {
@@ -174,6 +189,7 @@ fn check(case: &Case, reply: &Reply, received: &[Received], user: &str) {
         assert_eq!(users.len(), usize::from(is_creation), "{shown}");
         if is_creation {
             assert_eq!(received.json()["proxyUser"], user, "{shown}");
+            marker(received);
         }
         if received.operation.is_some_and(|name| name != "version") {
             assert_eq!(received.effective_user.as_deref(), Some(user), "{shown}");
@@ -202,7 +218,7 @@ fn kinds_of_login(issuer: &Issuer) -> [String; 3] {
 #[tokio::test]
 async fn a_hostile_request_never_reaches_livy_but_as_the_harmless_one_of_whoever_sent_it() {
     let issuer = Issuer::new();
-    let rig = field(&issuer).await;
+    let rig = field(&issuer, "alice").await;
     let cases = everything();
     assert!(cases.len() > 1500, "{}", cases.len());
     for login in kinds_of_login(&issuer) {
@@ -214,7 +230,7 @@ async fn a_hostile_request_never_reaches_livy_but_as_the_harmless_one_of_whoever
 #[tokio::test]
 async fn a_hostile_request_without_a_login_reaches_livy_in_no_form() {
     let issuer = Issuer::new();
-    let rig = field(&issuer).await;
+    let rig = field(&issuer, "alice").await;
     for case in everything() {
         let mut client = rig.connect().await;
         let _ = client.try_send(case.by("")).await;
@@ -224,7 +240,7 @@ async fn a_hostile_request_without_a_login_reaches_livy_in_no_form() {
         match case.ends {
             Ends::BodilessRefusal(_) => {}
             Ends::NoSession => assert!(code.is_empty(), "{}", case.shown()),
-            Ends::Refused(..) | Ends::Reaches(..) => {
+            Ends::Refused(..) | Ends::Reaches(..) | Ends::Lists(_) => {
                 reply.expect_refusal(status, &code);
             }
         }
@@ -235,7 +251,7 @@ async fn a_hostile_request_without_a_login_reaches_livy_in_no_form() {
 #[tokio::test]
 async fn a_login_that_is_not_wholly_good_is_nobodys() {
     let issuer = Issuer::new();
-    let rig = field(&issuer).await;
+    let rig = field(&issuer, "alice").await;
     let cases = logins::cases(&issuer);
     assert!(cases.len() > 90, "{}", cases.len());
     run(&rig, &cases, "", "alice").await;
@@ -244,19 +260,33 @@ async fn a_login_that_is_not_wholly_good_is_nobodys() {
 #[tokio::test]
 async fn a_harmless_request_passes_by_every_kind_of_login() {
     let issuer = Issuer::new();
-    let rig = field(&issuer).await;
     let cases = benign::cases();
     assert!(cases.len() > 60, "{}", cases.len());
-    for login in kinds_of_login(&issuer) {
-        run(&rig, &cases, &login, "alice").await;
-    }
+    let mut runs: Vec<_> = kinds_of_login(&issuer).map(|login| (login, "alice")).into();
     // Another user's requests are that user's.
-    run(&rig, &cases, &issuer.bearer("bob"), "bob").await;
+    runs.push((issuer.bearer("bob"), "bob"));
+    for (login, user) in runs {
+        // A fresh field for each, since some requests end sessions for good.
+        let rig = field(&issuer, user).await;
+        for _ in 0..4 {
+            // So that statement 3 and job 3 are there.
+            for (path, body) in [
+                ("statements", r#"{"code":"1"}"#),
+                ("submit-job", r#"{"job":"AAAA","jobType":"spark"}"#),
+            ] {
+                let target = format!("/livy/sessions/7/{path}");
+                let lines = format!("{login}Content-Type: application/json\r\n");
+                let reply = rig.ask(request("POST", &target, &lines, body)).await;
+                assert!(matches!(reply.status, 200 | 201), "{}", reply.text());
+            }
+        }
+        run(&rig, &cases, &login, user).await;
+    }
 }
 
 #[tokio::test]
 async fn the_body_of_a_request_that_was_refused_is_never_read_as_the_next_one() {
-    let rig = field(&Issuer::new()).await;
+    let rig = field(&Issuer::new(), "alice").await;
     let hidden = get("/livy/sessions/666");
     let (own, form) = (
         basic("alice"),

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use fake_livy::FakeLivy;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
 
-use crate::rig::{End, Rig, Setup, basic, basic_with, get, plain, post, raw_livy, times};
+use crate::rig::{End, Rig, Setup, SilentLivy, basic, basic_with, get, plain, post, raw_livy, times};
 
 const CREATE: &str = r#"{"kind":"spark"}"#;
 
@@ -17,7 +16,7 @@ async fn a_connection_serves_one_request_after_another() {
     let rig = Rig::start().await;
     let mut client = rig.connect().await;
     for _ in 0..3 {
-        client.send(get("/livy/sessions")).await;
+        client.send(get("/livy/version")).await;
         let reply = client.reply().await;
         assert_eq!((reply.status, reply.header("connection")), (200, None));
         client.send(post("/livy/sessions", CREATE)).await;
@@ -37,13 +36,23 @@ async fn requests_sent_at_once_are_answered_each_and_in_order() {
         get("/livy/nothing"),
         post("/livy/sessions", r#"{"kind":"spark","name":"second"}"#),
         get("/livy/sessions"),
+        get("/livy/version"),
     ]
     .concat();
     client.send(all).await;
     assert_eq!(client.reply().await.json()["id"], 0);
     client.reply().await.expect_refusal(404, "unknown_operation");
     assert_eq!(client.reply().await.json()["id"], 1);
-    assert_eq!(client.reply().await.json()["total"], 2);
+    let listed = client.reply().await.json();
+    assert_eq!(
+        (
+            &listed["total"],
+            &listed["sessions"][0]["name"],
+            &listed["sessions"][1]["name"]
+        ),
+        (&2.into(), &"first".into(), &"second".into())
+    );
+    assert!(client.reply().await.json()["version"].is_string());
     let asked: Vec<_> = rig
         .livy()
         .requests()
@@ -69,14 +78,18 @@ async fn http_1_0_is_answered_and_closed_unless_it_asks_to_stay() {
 async fn a_head_request_has_no_body_and_the_length_that_a_get_would_have() {
     let rig = Rig::start().await;
     let mut client = rig.connect().await;
-    client.send(get("/livy/sessions")).await;
-    let got = client.reply().await;
-    client.send(plain("HEAD", "/livy/sessions")).await;
-    let head = client.reply_to_head().await;
-    assert_eq!(
-        (head.status, head.header("content-length")),
-        (200, got.header("content-length"))
-    );
+    for path in ["/livy/version", "/livy/sessions"] {
+        client.send(get(path)).await;
+        let got = client.reply().await;
+        assert!(got.header("content-length").is_some(), "{path}");
+        client.send(plain("HEAD", path)).await;
+        let head = client.reply_to_head().await;
+        assert_eq!(
+            (head.status, head.header("content-length")),
+            (200, got.header("content-length")),
+            "{path}"
+        );
+    }
     client.send(plain("HEAD", "/livy/nothing")).await;
     client.reply_to_head().await.expect_status(404);
     client.send(get("/livy/sessions")).await;
@@ -133,9 +146,9 @@ async fn a_request_that_two_parsers_may_read_differently_ends_the_connection_and
         post("X: a\rContent-Length: 44\r\n", ""),
         post("X: a\nContent-Length: 44\r\n", ""),
         post("Host: other\r\n", ""),
-        "GET /livy/sessions HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /livy/version HTTP/1.1\r\n\r\n".to_owned(),
         "GET /livy/sessions\r\n\r\n".to_owned(),
-        "GET /livy/sessions HTTP/1.1\nHost: gw\n\n".to_owned(),
+        "GET /livy/version HTTP/1.1\nHost: gw\n\n".to_owned(),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
     ];
     for request in bad {
@@ -195,7 +208,8 @@ async fn a_malformed_chunk_is_told_to_its_request_and_spares_those_before_it() {
 #[tokio::test]
 async fn a_chunked_body_is_read_like_any_other_wherever_it_is_cut() {
     let livy = FakeLivy::builder().impersonation(true).max_creation(1000);
-    let rig = Setup::new().livy(livy).start().await;
+    let quota = "[quota]\nsessions = 1000\ncores = 10000\nmemory = \"100 TiB\"";
+    let rig = Setup::new().livy(livy).rest(quota).start().await;
     let request = format!(
         "POST /livy/sessions HTTP/1.1\r\nHost: gw\r\n{}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
          5\r\n{{\"kin\r\nB\r\nd\":\"spark\"}}\r\n0\r\n\r\n",
@@ -297,7 +311,7 @@ async fn too_long_a_target_is_414_and_too_large_a_head_431() {
     let token = format!("Authorization: Bearer {}\r\n", "t".repeat(16_000));
     let mut client = rig.connect().await;
     client
-        .send(format!("GET /livy/sessions HTTP/1.1\r\nHost: gw\r\n{token}\r\n"))
+        .send(format!("GET /livy/version HTTP/1.1\r\nHost: gw\r\n{token}\r\n"))
         .await;
     assert_eq!(client.reply().await.status, 401, "a token of 16 KiB fits");
     assert!(rig.livy().requests().is_empty());
@@ -407,7 +421,7 @@ async fn a_client_that_says_nothing_is_closed_without_a_word() {
 async fn an_idle_connection_outlives_two_heartbeats_and_more_and_is_then_closed() {
     let rig = Rig::start().await;
     let mut client = rig.connect().await;
-    client.send(get("/livy/sessions")).await;
+    client.send(get("/livy/version")).await;
     client.reply().await.expect_status(200);
     let (end, took) = rig.pass_until(Duration::from_secs(10), client.end()).await;
     assert_eq!(end, End::Closed);
@@ -430,14 +444,11 @@ async fn a_slow_body_is_408_and_livy_hears_nothing_of_it() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_of_its_answer_is_given_up_and_frees_livys_connection() {
-    let livy = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", livy.local_addr().unwrap());
-    let rig = Setup::new().livy_url(&url).start().await;
+    let livy = SilentLivy::start().await;
+    let rig = Setup::new().livy_url(&livy.url()).start().await;
     let mut client = rig.connect().await;
-    client.send(get("/livy/sessions")).await;
-    let (mut stream, _) = livy.accept().await.unwrap();
-    let mut request = [0; 4096];
-    assert!(stream.read(&mut request).await.unwrap() > 0);
+    client.send(get("/livy/version")).await;
+    let mut stream = livy.asked().await.0;
     let endless = async {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -467,12 +478,13 @@ async fn with_all_places_taken_the_next_client_waits_until_one_is_free() {
     first.reply().await.expect_status(200);
     second.send(get("/livy/version")).await;
     second.reply().await.expect_status(200);
-    third.send(get("/livy/sessions")).await;
+    third.send(get("/livy/version")).await;
     let waits = tokio::time::timeout(Duration::from_millis(300), third.any_reply(false)).await;
     assert!(waits.is_err(), "{waits:?}");
-    assert_eq!(times(rig.livy(), "GET", "/sessions"), 0);
+    assert_eq!(times(rig.livy(), "GET", "/version"), 2);
     drop(first);
     third.reply().await.expect_status(200);
+    assert_eq!(times(rig.livy(), "GET", "/version"), 3);
     second.send(get("/livy/version")).await;
     second.reply().await.expect_status(200);
 }
@@ -488,7 +500,7 @@ async fn a_large_answer_streams_through_unchanged() {
     })
     .await;
     let rig = Setup::new().livy_url(&url).start().await;
-    let reply = rig.ask(&get("/livy/sessions")).await;
+    let reply = rig.ask(&get("/livy/version")).await;
     assert!(reply.is_whole && reply.text() == body);
     assert_eq!(
         reply.header("content-length"),

@@ -12,11 +12,17 @@
 mod rig;
 
 mod admin;
+mod admission;
+mod audit;
 mod bodies;
 mod corpus;
+mod hdinsight;
 mod identity;
+mod inquiries;
 mod listener;
 mod operations;
+mod operators;
+mod ownership;
 mod reload;
 mod rules;
 mod shutdown;

@@ -23,7 +23,7 @@ fn reloader(rig: &Rig) -> Reloader {
 async fn ask_as(rig: &Rig, user: &str, password: &str) -> Reply {
     let credentials = basic_with(user, password);
     rig.ask(&format!(
-        "GET /livy/sessions HTTP/1.1\r\nHost: gw\r\n{credentials}\r\n"
+        "GET /livy/version HTTP/1.1\r\nHost: gw\r\n{credentials}\r\n"
     ))
     .await
 }
@@ -203,7 +203,7 @@ async fn the_program_notices_changed_files_and_sighup_and_says_which_key_cannot_
     stage.write("users", &format!("carol:{hash}\n"));
     process.logs("the configuration is in force").await;
     let request = format!(
-        "GET /livy/sessions HTTP/1.1\r\nHost: gw\r\n{}\r\n",
+        "GET /livy/version HTTP/1.1\r\nHost: gw\r\n{}\r\n",
         basic_with("carol", &password)
     );
     let ask = async || {

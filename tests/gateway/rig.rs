@@ -16,15 +16,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fake_livy::{FakeLivy, Received};
+use fake_livy::{FakeLivy, Kind, Received};
 use livy_gateway::app::App;
 use livy_gateway::authn::hash_password;
 use livy_gateway::clock::{Clock, ManualClock};
 use livy_gateway::config;
+use livy_gateway::livy::marker::Marker;
 use livy_gateway::livy::operation::{BodyKind, JsonBody, Operation};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, mpsc};
 
 pub(crate) use client::{Client, End, Reply};
 pub(crate) use process::Process;
@@ -47,8 +49,10 @@ pub(crate) struct Setup {
     admin: String,
     livy_keys: String,
     timeouts: String,
+    quota: &'static str,
     rest: String,
     files: Vec<(String, String)>,
+    plants: Vec<(Kind, Option<&'static str>, &'static str)>,
 }
 
 impl Setup {
@@ -60,8 +64,10 @@ impl Setup {
             admin: String::new(),
             livy_keys: String::new(),
             timeouts: String::new(),
+            quota: "",
             rest: String::new(),
             files: Vec::new(),
+            plants: Vec::new(),
         }
     }
 
@@ -100,6 +106,28 @@ impl Setup {
         self
     }
 
+    /// More room for sessions and batches than any test fills, at Livy and by everybody's quota.
+    pub(crate) fn roomy(mut self) -> Self {
+        self.livy = self.livy.max_creation(100_000);
+        self.quota =
+            "[quota]\nsessions = 100000\nbatches = 100000\ncores = 4000000000\nmemory = \"8000000 TiB\"\n";
+        self
+    }
+
+    /// So many sessions and batches of this user's, which are there before the gateway is.
+    pub(crate) fn owned(mut self, user: &'static str, count: usize) -> Self {
+        for kind in [Kind::Session, Kind::Batch] {
+            self.plants.extend(std::iter::repeat_n((kind, None, user), count));
+        }
+        self
+    }
+
+    /// One of this user's with a name of its own, which is there before the gateway is.
+    pub(crate) fn named(mut self, kind: Kind, name: &'static str, user: &'static str) -> Self {
+        self.plants.push((kind, Some(name), user));
+        self
+    }
+
     /// Tables after all others.
     pub(crate) fn rest(mut self, tables: &str) -> Self {
         self.rest = format!("{tables}\n");
@@ -112,9 +140,18 @@ impl Setup {
         self
     }
 
+    /// An idle session or batch of alice's, which Livy has before the gateway starts.
+    pub(crate) fn plant(mut self, kind: Kind) -> Self {
+        self.plants.push((kind, None, "alice"));
+        self
+    }
+
     /// Livy and the folder, no gateway.
     pub(crate) async fn stage(self) -> Stage {
-        let livy = self.livy.clone().start().await;
+        let livy = self.livy.clone().overlook(is_the_gateways_list).start().await;
+        for (kind, name, user) in &self.plants {
+            livy.plant(*kind, *name, Some(user), Some(user));
+        }
         let folder = tempfile::tempdir().unwrap();
         let stage = Stage { livy, folder };
         let url = self.livy_url.clone().unwrap_or_else(|| stage.livy.url());
@@ -123,11 +160,17 @@ impl Setup {
         for (name, content) in &self.files {
             stage.write(name, content);
         }
+        let state = if self.rest.contains("[state]") {
+            ""
+        } else {
+            "[state]\nstore = \"memory\"\n"
+        };
         let Self {
             listen,
             admin,
             livy_keys,
             timeouts,
+            quota,
             rest,
             ..
         } = self;
@@ -135,7 +178,7 @@ impl Setup {
             "gateway.toml",
             &format!(
                 "{listen}\n[admin]\naddress = \"127.0.0.1:0\"\n{admin}\n[livy]\nurl = \"{url}\"\n{livy_keys}\n{timeouts}\n\
-                 [basic]\nusers_file = \"users\"\n{rest}"
+                 [basic]\nusers_file = \"users\"\n{state}{quota}{rest}"
             ),
         );
         stage
@@ -143,15 +186,7 @@ impl Setup {
 
     /// A gateway in this process.
     pub(crate) async fn start(self) -> Rig {
-        let stage = self.stage().await;
-        let policy = config::load(&stage.config(), 1).unwrap_or_else(|report| panic!("{report}"));
-        let clock = Arc::new(ManualClock::at(Duration::from_secs(NOW)));
-        let app = App::start(policy, Arc::clone(&clock) as Arc<dyn Clock>, 1).unwrap();
-        Rig {
-            app: Some(app),
-            stage,
-            clock,
-        }
+        self.stage().await.start()
     }
 
     /// The real program, in a process of its own and on the machine's clock.
@@ -169,6 +204,19 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// A gateway in this process.
+    pub(crate) fn start(self) -> Rig {
+        let stage = self;
+        let policy = config::load(&stage.config(), 1).unwrap_or_else(|report| panic!("{report}"));
+        let clock = Arc::new(ManualClock::at(Duration::from_secs(NOW)));
+        let app = App::start(policy, Arc::clone(&clock) as Arc<dyn Clock>, 1).unwrap();
+        Rig {
+            app: Some(app),
+            stage,
+            clock,
+        }
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.path("gateway.toml")
     }
@@ -338,6 +386,44 @@ pub(crate) fn upload_head(path: &str, length: usize) -> String {
     )
 }
 
+/// What the gateway asks for itself, all the time, and most tests do not look at.
+pub(crate) fn is_the_gateways_list(request: &Received) -> bool {
+    request.method == "GET"
+        && request.target.contains("from=0&size=2147483647")
+        && request.header("x-request-id").is_none()
+}
+
+/// The marker that Livy was given as the name of what is created, and no other name.
+#[track_caller]
+pub(crate) fn marker(creation: &Received) -> String {
+    let text = creation.text();
+    assert_eq!(text.matches("\"name\":").count(), 1, "{text}");
+    let json = creation.json();
+    let name = json["name"].as_str().unwrap_or_else(|| panic!("a name: {text}"));
+    assert!(Marker::parse(name).is_some(), "{name} is no marker");
+    name.to_owned()
+}
+
+/// The body of a creation, of whose name what is random is cut off: `etl-gw` is left.
+#[track_caller]
+pub(crate) fn without_marker(creation: &Received) -> String {
+    let marker = marker(creation);
+    let (stem, _) = marker.rsplit_once("-gw").unwrap();
+    creation.text().replace(&marker, &format!("{stem}-gw"))
+}
+
+/// It is a list, all that it shows is this user's; the ids.
+#[track_caller]
+pub(crate) fn lists_only(reply: &Reply, user: &str) -> Vec<u64> {
+    reply.expect_status(200);
+    let json = reply.json();
+    let rows = json["sessions"].as_array().unwrap();
+    for row in rows {
+        assert_eq!(row["proxyUser"], user, "{json}");
+    }
+    rows.iter().map(|row| row["id"].as_u64().unwrap()).collect()
+}
+
 /// How many times Livy was asked this.
 pub(crate) fn times(livy: &FakeLivy, method: &str, path: &str) -> usize {
     let is_it = |request: &&Received| request.method == method && request.path == path;
@@ -345,25 +431,21 @@ pub(crate) fn times(livy: &FakeLivy, method: &str, path: &str) -> usize {
 }
 
 /// A server in Livy's place that answers each connection's requests with the bytes that `answer` gives for the number
-/// of the request on that connection, and keeps the connection open. Returns its URL.
+/// of the request on that connection, and keeps the connection open. The gateway's own lists are answered for it.
+/// Returns its URL.
 pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> String {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", socket.local_addr().unwrap());
+    let livy = SilentLivy::start().await;
+    let url = livy.url();
     let answer = Arc::new(answer);
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = socket.accept().await {
+        loop {
+            let mut asked = livy.asked().await;
             let answer = Arc::clone(&answer);
             tokio::spawn(async move {
-                let mut seen = Vec::new();
                 for number in 0.. {
-                    while !seen.ends_with(b"\r\n\r\n") {
-                        match stream.read_u8().await {
-                            Ok(byte) => seen.push(byte),
-                            Err(_) => return,
-                        }
-                    }
-                    seen.clear();
-                    if stream.write_all(&answer(number)).await.is_err() {
+                    if asked.0.write_all(&answer(number)).await.is_err()
+                        || raw_head(&mut asked.0).await.is_none()
+                    {
                         return;
                     }
                 }
@@ -372,6 +454,83 @@ pub(crate) async fn raw_livy(answer: impl Fn(usize) -> Vec<u8> + Send + Sync + '
     });
     url
 }
+
+/// A server in Livy's place that lists nothing, takes requests and leaves the rest to the test.
+pub(crate) struct SilentLivy {
+    port: u16,
+    asked: Mutex<mpsc::UnboundedReceiver<Asked>>,
+}
+
+/// A connection that brought a request.
+pub(crate) struct Asked(pub(crate) TcpStream);
+
+impl SilentLivy {
+    pub(crate) async fn start() -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = socket.accept().await {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    while let Some(head) = raw_head(&mut stream).await {
+                        if !head.starts_with("GET /sessions?from=0&size=2147483647 ")
+                            && !head.starts_with("GET /batches?from=0&size=2147483647 ")
+                        {
+                            let _ = sender.send(Asked(stream));
+                            return;
+                        }
+                        if stream.write_all(EMPTY_LIST.as_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self {
+            port,
+            asked: Mutex::new(receiver),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Waits for the next connection with a request.
+    pub(crate) async fn asked(&self) -> Asked {
+        self.asked.lock().await.recv().await.unwrap()
+    }
+
+    /// Takes a request and answers with these bytes.
+    pub(crate) async fn is_asked(&self, answer: &str) -> Asked {
+        let mut asked = self.asked().await;
+        asked.0.write_all(answer.as_bytes()).await.unwrap();
+        asked
+    }
+}
+
+impl Asked {
+    /// Waits until the gateway closes it.
+    pub(crate) async fn ends(mut self) {
+        let mut rest = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(60), self.0.read_to_end(&mut rest)).await;
+        assert!(end.is_ok(), "the connection stays open");
+        assert_eq!(rest, b"");
+    }
+}
+
+/// The head of the next request, if one comes.
+pub(crate) async fn raw_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8(head).unwrap())
+}
+
+const EMPTY_LIST: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 34\r\n\r\n\
+                          {\"from\":0,\"total\":0,\"sessions\":[]}";
 
 /// Looks again and again until it holds.
 pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {

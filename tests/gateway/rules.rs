@@ -1,6 +1,6 @@
 //! What a creation may ask for: what the operator set reaches Livy, and what is refused does not.
 
-use crate::rig::{Setup, post};
+use crate::rig::{Setup, post, without_marker};
 
 const RULES: &str = r#"
 [requests.conf]
@@ -15,9 +15,10 @@ async fn livy_gets_what_the_operator_sets_for_the_user_beside_what_the_client_as
     let rig = Setup::new().rest(RULES).start().await;
     let body = r#"{"kind":"spark","numExecutors":2,"conf":{"livy.uri":"http://a:b@gw/","spark.a":1}}"#;
     rig.ask(&post("/livy/sessions", body)).await.expect_status(201);
-    let sent: serde_json::Value = serde_json::from_slice(&rig.livy().last().body).unwrap();
+    let sent: serde_json::Value = serde_json::from_str(&without_marker(&rig.livy().last())).unwrap();
     let expected = serde_json::json!({
         "kind": "spark",
+        "name": "livy-session-gw",
         "numExecutors": 2,
         "conf": { "spark.a": 1, "spark.yarn.queue": "users.alice", "spark.executor.memory": "2g" },
         "proxyUser": "alice",
@@ -27,7 +28,7 @@ async fn livy_gets_what_the_operator_sets_for_the_user_beside_what_the_client_as
 
 #[tokio::test]
 async fn what_a_rule_refuses_never_reaches_livy() {
-    let rig = Setup::new().rest(RULES).start().await;
+    let rig = Setup::new().owned("alice", 1).rest(RULES).start().await;
     for (path, body, code) in [
         ("/livy/sessions", r#"{"queue":"users.bob"}"#, "conf_refused"),
         (

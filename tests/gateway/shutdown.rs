@@ -10,13 +10,13 @@ use crate::rig::{Client, End, Process, Rig, Setup, Stage, eventually, get, plain
 #[tokio::test]
 async fn sigterm_lets_requests_finish_closes_idle_connections_takes_no_new_ones_and_exits_with_0() {
     let (stage, mut process) = Setup::new().spawn().await;
-    let held = stage.livy.fault(Fault::hold_answer().on("GET", "/sessions"));
     let mut idle = Client::connect(process.address).await;
     idle.send(get("/livy/version")).await;
     idle.reply().await.expect_status(200);
+    let held = stage.livy.fault(Fault::hold_answer().on("GET", "/version"));
     let mut silent = Client::connect(process.address).await;
     let mut busy = Client::connect(process.address).await;
-    busy.send(get("/livy/sessions")).await;
+    busy.send(get("/livy/version")).await;
     held.hit(1).await;
 
     process.signal("TERM").await;
@@ -102,9 +102,9 @@ async fn a_taken_port_is_told_and_the_exit_code_is_not_0() {
 #[tokio::test]
 async fn a_request_that_follows_on_a_draining_connection_is_answered_before_it_closes() {
     let mut rig = Rig::start().await;
-    let held = rig.livy().fault(Fault::hold_answer().on("GET", "/sessions"));
+    let held = rig.livy().fault(Fault::hold_answer().on("GET", "/version"));
     let mut client = rig.connect().await;
-    client.send(get("/livy/sessions")).await;
+    client.send(get("/livy/version")).await;
     held.hit(1).await;
     let ended = rig.end();
     held.release();
@@ -113,16 +113,13 @@ async fn a_request_that_follows_on_a_draining_connection_is_answered_before_it_c
     tokio::task::spawn_blocking(move || ended.join().unwrap())
         .await
         .unwrap();
-    assert_eq!(times(rig.livy(), "GET", "/sessions"), 1);
+    assert_eq!(times(rig.livy(), "GET", "/version"), 1);
 }
 
 /// A process that was told to end while a request is held.
 async fn draining() -> (Stage, Process, fake_livy::FaultHandle, Client) {
-    let (stage, process) = Setup::new().spawn().await;
+    let (stage, process) = Setup::new().plant(fake_livy::Kind::Session).spawn().await;
     let held = stage.livy.fault(Fault::hold_answer().on("DELETE", "/sessions/0"));
-    stage
-        .livy
-        .plant(fake_livy::Kind::Session, None, Some("alice"), Some("alice"));
     let mut busy = Client::connect(process.address).await;
     busy.send(plain("DELETE", "/livy/sessions/0")).await;
     held.hit(1).await;

@@ -131,6 +131,66 @@ fn a_method_that_a_path_does_not_have_is_answered_with_those_it_has() {
 }
 
 #[test]
+fn what_is_asked_of_the_gateway_itself_is_no_operation_and_is_only_read() {
+    for (base, topic) in [
+        ("/livy", Topic::Me),
+        ("/livy", Topic::AllSessions),
+        ("/gateway/default/livy/v1", Topic::Me),
+    ] {
+        let path = format!("{base}/gateway/{}", topic.word());
+        for method in [Method::Get, Method::Head] {
+            let asked = Inquiry {
+                topic,
+                method,
+                page: Page::default(),
+                requested_user: None,
+            };
+            assert_eq!(routed(method.as_str(), &path), Ok(Routed::Inquiry(asked)));
+        }
+        let allow = "GET, HEAD, OPTIONS";
+        assert_eq!(routed("OPTIONS", &path), Ok(Routed::Options { allow }));
+        for method in ["POST", "DELETE", "PUT", "get"] {
+            assert_eq!(routed(method, &path), Err(Denial::MethodNotAllowed { allow }));
+        }
+    }
+    for path in [
+        "",
+        "/mee",
+        "/me/",
+        "/me/x",
+        "/sessions/7",
+        "/Me",
+        "/default/livy/v1",
+    ] {
+        let answer = routed("GET", &format!("/livy/gateway{path}"));
+        let Err(denial) = answer else {
+            panic!("{path}: {answer:?}")
+        };
+        assert!(
+            matches!(&denial, Denial::UnknownOperation(hint) if hint.contains("/livy/gateway/me"))
+                || matches!(&denial, Denial::AmbiguousTarget(_)) && path == "/me/",
+            "{path}: {denial:?}"
+        );
+    }
+}
+
+#[test]
+fn only_the_list_of_all_sessions_has_pages_and_both_questions_may_name_a_user() {
+    let Ok(Routed::Inquiry(asked)) = routed("GET", "/livy/gateway/sessions?from=2&size=3&doAs=carol") else {
+        panic!("it is one")
+    };
+    assert_eq!((asked.page.from, asked.page.size), (Some(2), Some(3)));
+    assert_eq!(asked.requested_user.as_deref(), Some("carol"));
+    for (path, parameter) in [("me", "from=1"), ("sessions", "order=desc"), ("me", "user=bob")] {
+        let answer = routed("GET", &format!("/livy/gateway/{path}?{parameter}"));
+        assert!(
+            matches!(answer, Err(Denial::UnknownParameter { .. })),
+            "{path} {parameter}: {answer:?}"
+        );
+    }
+}
+
+#[test]
 fn head_is_the_get_of_the_same_path_and_stays_head() {
     let call = called("HEAD", "/livy/sessions/7/log?from=0");
     assert_eq!(call.operation, Operation::On(session(7), Action::Log));

@@ -301,6 +301,9 @@ fn a_base_path_that_clients_could_not_reach_is_refused_with_what_to_write() {
             "\"/livy/sessions\" hides sessions below base path \"/livy\"",
         ),
         (&["/batches/x", "/"], "hides batches"),
+        (&["/", "/gateway"], "hides gateway"),
+        (&["/livy", "/livy/gateway/me"], "hides gateway"),
+        (&["/", "/gateway/sessions/v1"], "hides gateway"),
     ] {
         let paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
         let refused = BasePaths::new(&paths).unwrap_err();

@@ -36,6 +36,7 @@ pub(crate) enum What {
     AnswerEarly(Canned),
     Answer(Canned),
     AnswerRaw(Vec<u8>),
+    AnswerInstead(Canned),
     LoseAnswer,
     ActAfterDisconnect,
     Ghost,
@@ -142,6 +143,11 @@ impl Fault {
     /// This answer comes instead of Livy's own; Livy does nothing for the request.
     pub const fn answer(answer: Canned) -> Self {
         Self::new(What::Answer(answer))
+    }
+
+    /// Livy does what was asked, and this comes instead of its answer: a proxy in between that lost patience.
+    pub const fn answer_instead(answer: Canned) -> Self {
+        Self::new(What::AnswerInstead(answer))
     }
 
     /// Exactly these bytes come instead of an answer, then the connection ends.

@@ -79,6 +79,7 @@ pub struct Builder {
     keep_body: usize,
     keep_requests: usize,
     idle: Duration,
+    overlooks: Option<fn(&Received) -> bool>,
 }
 
 impl Builder {
@@ -100,6 +101,7 @@ impl Builder {
             keep_body: 64 << 20,
             keep_requests: usize::MAX,
             idle: Duration::from_secs(30),
+            overlooks: None,
         }
     }
 
@@ -195,6 +197,14 @@ impl Builder {
         self
     }
 
+    /// Requests that a test does not look at, such as what a gateway asks for itself: they are answered, but meet no
+    /// fault and leave no record, and a connection that brings nothing else does not count.
+    #[must_use]
+    pub const fn overlook(mut self, overlooks: fn(&Received) -> bool) -> Self {
+        self.overlooks = Some(overlooks);
+        self
+    }
+
     /// After what time without a byte a connection is closed; Jetty's 30 s.
     #[must_use]
     pub const fn idle_timeout(mut self, idle: Duration) -> Self {
@@ -220,7 +230,13 @@ impl Builder {
             sessions: Table::default(),
             batches: Table::default(),
         };
-        let shared = Arc::new(Shared::new(model, self.keep_body, self.keep_requests, self.idle));
+        let shared = Arc::new(Shared::new(
+            model,
+            self.keep_body,
+            self.keep_requests,
+            self.idle,
+            self.overlooks,
+        ));
         let (started, bound) = oneshot::channel();
         let (commands, asked) = mpsc::unbounded_channel();
         let server = Arc::clone(&shared);

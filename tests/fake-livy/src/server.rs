@@ -38,13 +38,20 @@ pub(crate) struct Shared {
     keep_body: usize,
     keep_requests: usize,
     idle: Duration,
+    overlooks: Option<fn(&Received) -> bool>,
 }
 
 /// Between two beats.
 pub(crate) const BEAT: Duration = Duration::from_millis(50);
 
 impl Shared {
-    pub(crate) fn new(model: Model, keep_body: usize, keep_requests: usize, idle: Duration) -> Self {
+    pub(crate) fn new(
+        model: Model,
+        keep_body: usize,
+        keep_requests: usize,
+        idle: Duration,
+        overlooks: Option<fn(&Received) -> bool>,
+    ) -> Self {
         Self {
             model: Mutex::new(model),
             signer: Mutex::default(),
@@ -59,6 +66,7 @@ impl Shared {
             keep_body,
             keep_requests,
             idle,
+            overlooks,
         }
     }
 
@@ -156,9 +164,7 @@ pub(crate) fn run(
                     }
                 },
                 accepted = accept(listener.as_ref()) => {
-                    let number = shared.accepted.fetch_add(1, Ordering::SeqCst) + 1;
-                    connections.spawn(connection(Arc::clone(shared), accepted, number));
-                    shared.changed.notify_waiters();
+                    connections.spawn(connection(Arc::clone(shared), accepted));
                 }
                 Some(_) = connections.join_next() => {}
                 _ = beat.tick() => {
@@ -197,11 +203,28 @@ impl Drop for Open {
     }
 }
 
-async fn connection(shared: Arc<Shared>, stream: TcpStream, number: u64) {
-    shared.open.fetch_add(1, Ordering::SeqCst);
-    let _open = Open(Arc::clone(&shared));
+/// A connection that counts: all do, but for those that have brought only requests to be overlooked.
+struct Counted {
+    number: u64,
+    _open: Open,
+}
+
+impl Counted {
+    fn begin(shared: &Arc<Shared>) -> Self {
+        let number = shared.accepted.fetch_add(1, Ordering::SeqCst) + 1;
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        shared.changed.notify_waiters();
+        Self {
+            number,
+            _open: Open(Arc::clone(shared)),
+        }
+    }
+}
+
+async fn connection(shared: Arc<Shared>, stream: TcpStream) {
+    let mut counted = shared.overlooks.is_none().then(|| Counted::begin(&shared));
     let mut wire = Wire::new(stream, shared.idle);
-    if shared.faults.on_accept() {
+    if shared.overlooks.is_none() && shared.faults.on_accept() {
         return wire.reset();
     }
     loop {
@@ -209,10 +232,46 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, number: u64) {
             Ok(head) => head,
             Err(broken) => return refuse(&shared, wire, broken).await,
         };
-        match exchange(&shared, wire, head, number).await {
+        let received = receive(&shared, &head);
+        let is_overlooked = shared.overlooks.is_some_and(|overlooks| overlooks(&received));
+        if !is_overlooked && counted.is_none() {
+            counted = Some(Counted::begin(&shared));
+            if shared.faults.on_accept() {
+                return wire.reset();
+            }
+        }
+        let received = match &counted {
+            Some(counted) if !is_overlooked => Some(Received {
+                connection: counted.number,
+                ..received
+            }),
+            _ => None,
+        };
+        match exchange(&shared, wire, head, received).await {
             Some(kept) => wire = kept,
             None => return,
         }
+    }
+}
+
+fn receive(shared: &Shared, head: &Head) -> Received {
+    let version = shared.model().settings.version;
+    Received {
+        connection: 0,
+        method: head.method.clone(),
+        target: head.target.clone(),
+        path: Target::parse(&head.target, version)
+            .map(|target| target.decoded)
+            .unwrap_or_default(),
+        headers: head.headers.clone(),
+        body: Bytes::new(),
+        body_length: 0,
+        body_complete: false,
+        effective_method: head.method.to_ascii_uppercase(),
+        operation: None,
+        remote_user: None,
+        effective_user: None,
+        status: None,
     }
 }
 
@@ -236,28 +295,17 @@ async fn refuse(shared: &Shared, mut wire: Wire, broken: Broken) {
     }
 }
 
-/// One request and its answer; the connection comes back if it lives on.
-async fn exchange(shared: &Shared, mut wire: Wire, head: Head, connection: u64) -> Option<Wire> {
-    let version = shared.model().settings.version;
-    let received = Received {
-        connection,
-        method: head.method.clone(),
-        target: head.target.clone(),
-        path: Target::parse(&head.target, version)
-            .map(|target| target.decoded)
-            .unwrap_or_default(),
-        headers: head.headers.clone(),
-        body: Bytes::new(),
-        body_length: 0,
-        body_complete: false,
-        effective_method: head.method.to_ascii_uppercase(),
-        operation: None,
-        remote_user: None,
-        effective_user: None,
-        status: None,
+/// One request and its answer; the connection comes back if it lives on. What is not `received` is overlooked: it
+/// meets no fault and leaves no record.
+async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<Received>) -> Option<Wire> {
+    let (what, fault) = match &received {
+        Some(received) => shared.faults.on_request(received).unzip(),
+        None => (None, None),
     };
-    let (what, fault) = shared.faults.on_request(&received).unzip();
-    let key = shared.record(received);
+    let key = match received {
+        Some(received) => shared.record(received),
+        None => shared.next_request.fetch_add(1, Ordering::SeqCst),
+    };
     let delivery = Delivery {
         head_only: head.method.eq_ignore_ascii_case("HEAD"),
         keep_alive: head.keeps_alive(),
@@ -336,6 +384,7 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, connection: u64) 
             wire.finish().await;
             None
         }
+        Some(What::AnswerInstead(canned)) => deliver(wire, &answer_of(&canned), delivery).await,
         Some(What::HoldAnswer) => {
             hold(fault.as_ref()).await;
             deliver(wire, &answer, delivery).await

@@ -396,7 +396,7 @@ fn browsers(cases: &mut Vec<Case>) {
 
 /// Odd, and safe because of what is made of it.
 fn tolerated(cases: &mut Vec<Case>) {
-    let list = || Ends::Reaches("GET", "/sessions?doAs=USER".into());
+    let list = || Ends::Lists(true);
     for path in [
         "/livy/sessions/",
         "/livy//sessions",
@@ -439,6 +439,9 @@ fn tolerated(cases: &mut Vec<Case>) {
         "Trailer: X-HTTP-Method-Override\r\n",
     ] {
         cases.push(Case::of("GET", "/livy/sessions", line, "", list()));
+        // The same where Livy itself is asked.
+        let read = Ends::Reaches("GET", "/sessions/5?doAs=USER".into());
+        cases.push(Case::of("GET", "/livy/sessions/5", line, "", read));
     }
     let absent = format!("GET /livy/sessions HTTP/1.0\r\n{LOGIN}\r\n");
     cases.push(Case::new(absent, list()));

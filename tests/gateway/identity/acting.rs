@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use fake_livy::{FakeLivy, Kind};
+use fake_livy::FakeLivy;
 
-use super::{CREATE, create, read, refused_with_both_names, told_only};
+use super::{CREATE, create, list, read, refused_with_both_names, told_only};
 use crate::rig::{
-    Issuer, PASSWORD, Rig, Setup, basic, get, multipart, plain, post, request, times, upload_head,
+    Issuer, PASSWORD, Rig, Setup, basic, get, lists_only, marker, multipart, plain, post, request, times,
+    upload_head, without_marker,
 };
 
 // --- Delegates.
@@ -30,14 +31,16 @@ for = ["user:*"]
 from_addresses = ["10.9.0.0/16"]
 "#;
 
+fn request_by(method: &str, target: &str, login: &str) -> Vec<u8> {
+    request(method, target, login, "")
+}
+
 async fn with_delegates(issuer: &Issuer) -> Rig {
     let hash = &PASSWORD.1;
     let users = format!(
         "alice:{hash}:analysts\nbob:{hash}\nzeppelin:{hash}\nfar:{hash}\nairflow:{hash}\nhdfs:{hash}:analysts\n"
     );
-    let setup = Setup::new()
-        .livy(FakeLivy::builder().impersonation(true).max_creation(1000))
-        .file("users", &users);
+    let setup = Setup::new().roomy().owned("alice", 1).file("users", &users);
     issuer.trusted_by(setup, DELEGATES).start().await
 }
 
@@ -59,23 +62,29 @@ async fn a_delegate_acts_for_those_whom_its_rule_names_wherever_it_names_them() 
             create(&login, "/livy/sessions", &in_body),
             create(&login, &format!("/livy/sessions?doAs={escaped}"), CREATE),
             create(&login, &format!("/livy/sessions?proxyUser={escaped}"), &in_body),
-            request("GET", &format!("/livy/sessions?doas={escaped}"), &login, ""),
-            request(
-                "DELETE",
-                &format!("/livy/sessions/999?doAs={escaped}"),
-                &login,
-                "",
-            ),
         ] {
             let reply = rig.ask(request).await;
-            assert!(
-                matches!(reply.status, 200 | 201 | 404),
-                "{user}: {}",
-                reply.text()
-            );
-            let received = rig.livy().last();
-            assert_eq!(received.query_values("doAs"), [user]);
-            if received.operation != Some("delete_session") {
+            reply.expect_status(201);
+            told_only(&rig.livy().last(), user);
+            let made = marker(&rig.livy().last());
+            let id = reply.json()["id"].as_u64().unwrap();
+
+            rig.livy().clear();
+            let target = format!("/livy/sessions?doas={escaped}");
+            let reply = rig.ask(request_by("GET", &target, &login)).await;
+            assert!(lists_only(&reply, user).contains(&id), "{}", reply.text());
+            assert!(rig.livy().requests().is_empty());
+
+            let target = format!("/livy/sessions/{id}?doAs={escaped}");
+            for method in ["GET", "DELETE"] {
+                rig.ask(request_by(method, &target, &login))
+                    .await
+                    .expect_status(200);
+                let received = rig.livy().last();
+                assert_eq!(
+                    (received.method.as_str(), received.path.as_str()),
+                    (method, format!("/sessions/{made}").as_str())
+                );
                 told_only(&received, user);
             }
         }
@@ -139,8 +148,6 @@ async fn a_delegate_that_contradicts_itself_is_refused_though_it_may_act_for_bot
 async fn a_delegates_every_operation_reaches_livy_as_the_one_it_named() {
     let issuer = Issuer::new();
     let rig = with_delegates(&issuer).await;
-    rig.livy()
-        .plant(Kind::Session, None, Some("alice"), Some("alice"));
     let body = multipart("file", "x");
     let uploading = format!(
         "{}{body}",
@@ -175,12 +182,14 @@ async fn a_livy_that_ignores_for_whom_it_acts_creates_nothing_more_and_still_sho
     for (path, body) in [("/sessions", CREATE), ("/batches", r#"{"file":"hdfs:///a.jar"}"#)] {
         let rig = Setup::new()
             .livy(FakeLivy::builder().impersonation(false))
+            .owned("alice", 1)
             .start()
             .await;
         let creating = post(&format!("/livy{path}"), body);
         rig.ask(&creating).await.expect_refusal(503, "impersonation_off");
-        assert_eq!(times(rig.livy(), "DELETE", &format!("{path}/0")), 1);
-        assert!(rig.livy().sessions().is_empty() && rig.livy().batches().is_empty());
+        let made = marker(&rig.livy().requests()[0]);
+        assert_eq!(times(rig.livy(), "DELETE", &format!("{path}/{made}")), 1);
+        assert_eq!((rig.livy().sessions().len(), rig.livy().batches().len()), (1, 1));
         // The next is refused without asking Livy, the other kind too.
         for request in [&creating, &post("/livy/sessions", CREATE)] {
             let reply = rig.ask(request).await;
@@ -188,8 +197,15 @@ async fn a_livy_that_ignores_for_whom_it_acts_creates_nothing_more_and_still_sho
             assert!(reply.header("retry-after").is_some());
         }
         assert_eq!(times(rig.livy(), "POST", path), 1);
-        rig.ask(get(&format!("/livy{path}"))).await.expect_status(200);
+        assert_eq!(
+            lists_only(&rig.ask(get(&format!("/livy{path}"))).await, "alice"),
+            [0]
+        );
+        rig.ask(get(&format!("/livy{path}/0"))).await.expect_status(200);
         rig.ask(plain("DELETE", &format!("/livy{path}/0")))
+            .await
+            .expect_status(200);
+        rig.ask(plain("DELETE", &format!("/livy{path}/1")))
             .await
             .expect_status(404);
         // Once its operator has mended it, it is found out by itself.
@@ -215,7 +231,17 @@ async fn a_session_that_runs_as_another_than_livy_was_told_is_deleted_though_imp
         rig.ask(post("/livy/sessions", CREATE))
             .await
             .expect_refusal(503, "impersonation_off");
-        assert_eq!(times(rig.livy(), "DELETE", "/sessions/7"), 1, "{proxy_user}");
+        let made = marker(&rig.livy().requests()[0]);
+        assert_eq!(
+            times(rig.livy(), "DELETE", &format!("/sessions/{made}")),
+            1,
+            "{proxy_user}"
+        );
+        assert_eq!(
+            times(rig.livy(), "DELETE", "/sessions/7"),
+            0,
+            "that number may be another's"
+        );
         rig.clock.advance(Duration::from_secs(120));
     }
 }
@@ -231,6 +257,12 @@ async fn where_sharing_is_allowed_outright_livys_own_user_is_no_surprise() {
     assert_eq!(rig.livy().last().query_values("doAs"), ["alice"]);
     rig.ask(read(&basic("bob"))).await.expect_status(200);
     assert_eq!(rig.livy().last().query_values("doAs"), ["bob"]);
+    // What Livy runs as one user is still owned by those who created it.
+    let of = async |user| rig.ask(list(&basic(user))).await.json()["total"].clone();
+    assert_eq!((of("alice").await, of("bob").await), (1.into(), 0.into()));
+    rig.ask(request_by("GET", "/livy/sessions/0", &basic("bob")))
+        .await
+        .expect_status(404);
 }
 
 // --- Settings that carry identity.
@@ -305,15 +337,15 @@ async fn what_livys_clients_say_of_themselves_is_left_out_and_other_settings_sta
     let body = r#"{"conf":{"livy.uri":"https://alice:pw@gw/livy","spark.executor.memory":"2g","livy.client.http.x":1,"spark.b":1.10,"spark.c":null,"spark.d":false},"kind":"spark"}"#;
     rig.ask(post("/livy/sessions", body)).await.expect_status(201);
     assert_eq!(
-        rig.livy().last().text(),
-        r#"{"conf":{"spark.executor.memory":"2g","spark.b":1.10,"spark.d":false},"kind":"spark","proxyUser":"alice"}"#
+        without_marker(&rig.livy().last()),
+        r#"{"conf":{"spark.executor.memory":"2g","spark.b":1.10,"spark.d":false},"kind":"spark","name":"livy-session-gw","proxyUser":"alice"}"#
     );
     rig.ask(post("/livy/sessions", r#"{"conf":null}"#))
         .await
         .expect_status(201);
     assert_eq!(
-        rig.livy().last().text(),
-        r#"{"proxyUser":"alice"}"#,
+        without_marker(&rig.livy().last()),
+        r#"{"name":"livy-session-gw","proxyUser":"alice"}"#,
         "a null would skip Livy's own checks"
     );
 }

@@ -7,19 +7,19 @@ use super::*;
 #[tokio::test]
 async fn a_new_connection_that_dies_before_the_whole_head_is_502_for_a_read_and_409_for_a_write() {
     let half_a_head = || Fault::answer_raw("HTTP/1.1 200 OK\r\nContent-Le");
-    for fault in [
-        Fault::reset_before_body(),
-        Fault::reset_after_request(),
-        Fault::lose_answer(),
-        half_a_head(),
+    for (fault, is_done) in [
+        (Fault::reset_before_body(), false),
+        (Fault::reset_after_request(), false),
+        (Fault::lose_answer(), true),
+        (half_a_head(), false),
     ] {
         let rig = with_sessions().await;
         rig.livy().fault(fault.clone());
-        rig.ask(&get("/livy/sessions"))
+        rig.ask(&get("/livy/version"))
             .await
             .expect_refusal(502, "upstream_lost");
         assert_eq!(
-            times(rig.livy(), "GET", "/sessions"),
+            times(rig.livy(), "GET", "/version"),
             1,
             "a new connection is no stale one: {fault:?}"
         );
@@ -27,25 +27,41 @@ async fn a_new_connection_that_dies_before_the_whole_head_is_502_for_a_read_and_
             // Each over a new connection: the one before it died.
             rig.livy().clear();
             rig.livy().fault(fault.clone());
-            rig.ask(&request).await.expect_refusal(409, "outcome_unknown");
+            expect_lost(&rig, &rig.ask(&request).await, path, is_done);
             assert_eq!(times(rig.livy(), method, path), 1, "{fault:?} {method} {path}");
+            assert_eq!(rig.livy().requests().len(), 1, "{fault:?} {method} {path}");
         }
+    }
+}
+
+/// What is told of a write whose answer was lost: of a creation, what Livy's list says.
+#[track_caller]
+fn expect_lost(rig: &Rig, reply: &Reply, path: &str, is_done: bool) {
+    if creates(path) {
+        expect_found(rig, reply, path, is_done);
+    } else {
+        reply.expect_refusal(409, "outcome_unknown");
     }
 }
 
 #[tokio::test]
 async fn a_kept_connection_that_dies_shows_in_no_read_and_sends_no_write_again() {
     let half_a_head = || Fault::answer_raw("HTTP/1.1 200 OK\r\nContent-Le");
-    for fault in [Fault::reset_after_request(), Fault::lose_answer(), half_a_head()] {
+    for (fault, is_done) in [
+        (Fault::reset_after_request(), false),
+        (Fault::lose_answer(), true),
+        (half_a_head(), false),
+    ] {
         let rig = with_sessions().await;
         for method in ["GET", "HEAD"] {
             rig.ask(&get("/livy/version")).await.expect_status(200);
+            rig.livy().clear();
             rig.livy().fault(fault.clone());
             let mut client = rig.connect().await;
-            client.send(plain(method, "/livy/sessions")).await;
+            client.send(plain(method, "/livy/version")).await;
             client.any_reply(method == "HEAD").await.expect_status(200);
             assert_eq!(
-                times(rig.livy(), method, "/sessions"),
+                times(rig.livy(), method, "/version"),
                 2,
                 "{fault:?}: once more, over a new connection"
             );
@@ -55,8 +71,9 @@ async fn a_kept_connection_that_dies_shows_in_no_read_and_sends_no_write_again()
             let kept = rig.livy().last().connection;
             rig.livy().clear();
             rig.livy().fault(fault.clone());
-            rig.ask(&request).await.expect_refusal(409, "outcome_unknown");
+            expect_lost(&rig, &rig.ask(&request).await, path, is_done);
             assert_eq!(times(rig.livy(), method, path), 1, "{fault:?} {method} {path}");
+            assert_eq!(rig.livy().requests().len(), 1, "{fault:?} {method} {path}");
             assert_eq!(
                 rig.livy().last().connection,
                 kept,
@@ -70,12 +87,13 @@ async fn a_kept_connection_that_dies_shows_in_no_read_and_sends_no_write_again()
 async fn a_read_goes_a_second_time_and_no_third() {
     let rig = Rig::start().await;
     rig.ask(&get("/livy/version")).await.expect_status(200);
+    rig.livy().clear();
     rig.livy()
-        .fault(Fault::reset_after_request().on("GET", "/sessions").always());
-    rig.ask(&get("/livy/sessions"))
+        .fault(Fault::reset_after_request().on("GET", "/version").always());
+    rig.ask(&get("/livy/version"))
         .await
         .expect_refusal(502, "upstream_lost");
-    assert_eq!(times(rig.livy(), "GET", "/sessions"), 2);
+    assert_eq!(times(rig.livy(), "GET", "/version"), 2);
 }
 
 #[tokio::test]
@@ -100,7 +118,7 @@ async fn connections_that_livy_closes_after_each_answer_never_show() {
     let rig = Rig::start().await;
     rig.livy().fault(Fault::close_after_answer().always());
     for _ in 0..50 {
-        rig.ask(&get("/livy/sessions")).await.expect_status(200);
+        rig.ask(&get("/livy/version")).await.expect_status(200);
     }
 }
 
@@ -109,7 +127,7 @@ async fn a_small_answer_that_breaks_off_is_502_for_a_read_and_409_for_a_write() 
     for bytes in [0, 5] {
         let rig = with_sessions().await;
         rig.livy().fault(Fault::reset_in_answer(bytes));
-        rig.ask(&get("/livy/sessions"))
+        rig.ask(&get("/livy/version"))
             .await
             .expect_refusal(502, "upstream_lost");
         for (request, method, path) in writes() {
@@ -119,20 +137,46 @@ async fn a_small_answer_that_breaks_off_is_502_for_a_read_and_409_for_a_write() 
             }
             rig.livy().clear();
             rig.livy().fault(Fault::reset_in_answer(bytes));
-            rig.ask(&request).await.expect_refusal(409, "outcome_unknown");
+            expect_lost(&rig, &rig.ask(&request).await, path, true);
             assert_eq!(times(rig.livy(), method, path), 1, "{method} {path}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_a_creation_is_409_and_the_session_is_there_once() {
-    let rig = Rig::start().await;
+async fn a_lost_answer_to_a_creation_is_201_and_the_session_is_there_once_and_usable() {
+    let rig = with_sessions().await;
     rig.livy().fault(Fault::lose_answer());
+    let reply = rig.ask(&post("/livy/sessions", CREATE)).await;
+    expect_found(&rig, &reply, "/sessions", true);
+    assert_eq!(times(rig.livy(), "POST", "/sessions"), 1);
+    assert_eq!(rig.ask(&get("/livy/sessions")).await.json()["total"], 2);
+    rig.ask(&get("/livy/sessions/1/state")).await.expect_status(200);
+    let path = rig.livy().last().path;
+    assert!(
+        path.starts_with("/sessions/livy-session-gw") && path.ends_with("/state"),
+        "{path}"
+    );
+}
+
+#[tokio::test]
+async fn a_creation_that_livy_lost_is_409_and_keeps_its_place_and_nothing_is_listed() {
+    let rig = Rig::start().await;
+    rig.livy().fault(Fault::reset_after_request());
     let reply = rig.ask(&post("/livy/sessions", CREATE)).await;
     reply.expect_refusal(409, "outcome_unknown");
     assert!(reply.text().contains("List your sessions"), "{}", reply.text());
-    assert_eq!(rig.livy().sessions().len(), 1);
+    assert_eq!(times(rig.livy(), "POST", "/sessions"), 1);
+    assert_eq!(rig.livy().sessions().len(), 0);
+    assert_eq!(rig.ask(&get("/livy/sessions")).await.json()["total"], 0);
+    let places = rig
+        .app()
+        .shared()
+        .ledger
+        .all(livy_gateway::livy::Kind::Session)
+        .await;
+    let standings: Vec<_> = places.iter().map(|place| place.standing).collect();
+    assert_eq!(standings, [livy_gateway::ledger::Standing::InDoubt]);
 }
 
 // --- Connections are kept.
@@ -153,16 +197,15 @@ async fn one_connection_serves_many_requests() {
 #[tokio::test]
 async fn a_connection_is_free_for_others_only_when_its_answer_was_read_to_the_end() {
     let rig = Rig::start().await;
-    let held = rig
-        .livy()
-        .fault(Fault::hold_answer_body(5).on("GET", "/sessions"));
+    let held = rig.livy().fault(Fault::hold_answer_body(5).on("GET", "/version"));
     let mut first = rig.connect().await;
-    first.send(get("/livy/sessions")).await;
+    first.send(get("/livy/version")).await;
     held.hit(1).await;
     rig.ask(&get("/livy/version")).await.expect_status(200);
     assert_eq!(rig.livy().last().connection, 2);
     held.release();
-    assert_eq!(first.reply().await.json()["total"], 0);
+    let reply = first.reply().await;
+    assert!(reply.is_whole && reply.json()["version"].is_string(), "{reply:?}");
     rig.ask(&get("/livy/version")).await.expect_status(200);
     assert_eq!(rig.livy().connections(), 2);
 }
@@ -258,6 +301,9 @@ async fn a_livy_that_accepts_connections_and_never_speaks_tls_is_unreachable() {
         .start()
         .await;
     rig.ask(&post("/livy/sessions", CREATE))
+        .await
+        .expect_refusal(503, "upstream_unreachable");
+    rig.ask(&get("/livy/version"))
         .await
         .expect_refusal(503, "upstream_unreachable");
 }

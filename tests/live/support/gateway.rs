@@ -239,6 +239,9 @@ address = "127.0.0.1:0"
 [livy]
 url = "LIVY"
 
+[state]
+directory = "state"
+
 [basic]
 users_file = "users.htpasswd"
 
@@ -258,6 +261,11 @@ livy_user = "${subject}"
 [[identity.map]]
 from = "jwt:tests"
 livy_user = "${subject}"
+
+# What published examples and clients ask for: HDInsight's first one 102 cores, livy-submit 204 and 1.8 TiB.
+[quota]
+cores = 256
+memory = "2 TiB"
 
 # The default file system of these Livys is their own disk, and Livy's Java client names it.
 [requests]

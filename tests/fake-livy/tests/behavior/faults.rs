@@ -211,6 +211,20 @@ async fn a_pooled_connection_can_go_stale_without_a_word() {
 }
 
 #[tokio::test]
+async fn what_a_proxy_answers_instead_hides_what_livy_did() {
+    let livy = FakeLivy::builder().start().await;
+    livy.fault(Fault::answer_instead(Canned {
+        status: 504,
+        reason: None,
+        headers: Vec::new(),
+        body: b"too late".to_vec(),
+    }));
+    let reply = Client::connect(&livy).post("/sessions", "{}");
+    assert_eq!((reply.status, reply.text().as_str()), (504, "too late"));
+    assert_eq!(livy.sessions().len(), 1);
+}
+
+#[tokio::test]
 async fn canned_and_raw_answers_come_as_they_are() {
     let livy = FakeLivy::builder().start().await;
     livy.fault(Fault::unauthorized("Negotiate"));

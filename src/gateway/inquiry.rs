@@ -1,0 +1,259 @@
+//! What the gateway says about itself: who somebody is to it, what they hold and may hold, and to those who look after
+//! others' sessions what everybody holds. Livy hears nothing of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use super::answer::AnswerBody;
+use super::pipeline::{check_expectation, named};
+use super::report::Report;
+use super::{Gateway, browser};
+use crate::access;
+use crate::denial::Denial;
+use crate::holdings::{Holding, Holdings};
+use crate::identity::{Acting, Principal};
+use crate::listener::Peer;
+use crate::livy::operation::Method;
+use crate::livy::query::Page;
+use crate::livy::{Inquiry, Kind, Topic, list};
+use crate::login::LoginPolicy;
+use crate::policy::Policy;
+use crate::quota::{Allowance, Dimension, Groups, Scope, Use};
+use crate::roles;
+
+/// The answer to `/gateway/me`.
+#[derive(Debug, Serialize)]
+struct Me<'a> {
+    subject: String,
+    livy_user: &'a str,
+    /// Whether a service asks about somebody for whom it may act.
+    on_behalf: bool,
+    /// Nothing where they are not known: of a person for whom a service acts, only a users file tells them.
+    groups: Option<Vec<&'a str>>,
+    role: Option<&'static str>,
+    /// Empty where the groups decide and are not known; `notice` says so.
+    quota: Vec<Pot>,
+    notice: Option<String>,
+    sessions: Vec<Holding>,
+    batches: Vec<Holding>,
+    /// How old the states are.
+    list_age_seconds: Option<u64>,
+}
+
+/// One scope that counts for the caller: what is held there, and what may be.
+#[derive(Debug, Serialize)]
+struct Pot {
+    scope: &'static str,
+    name: Option<String>,
+    /// The rule that says so, as `[[quota.for]]` writes it, or `default`.
+    set_by: String,
+    in_words: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<Measure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches: Option<Measure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cores: Option<Measure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Measure>,
+}
+
+#[derive(Debug, Serialize)]
+struct Measure {
+    held: u64,
+    limit: Option<u64>,
+}
+
+impl Gateway {
+    /// Asks who it is as for an operation, and answers.
+    pub(super) async fn inquire(
+        &self,
+        policy: &Policy,
+        peer: Peer,
+        head: &Parts,
+        body: Incoming,
+        inquiry: Inquiry,
+        report: &mut Report<'_>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        report.inquired(inquiry.topic);
+        browser::check_origin(inquiry.method, &head.headers)?;
+        check_expectation(&head.headers)?;
+        let principal = self.log_in(policy, &head.headers, peer).await?;
+        report.identified(&principal);
+        let names = named(inquiry.requested_user.as_deref(), None);
+        let acting = policy.identities.acting(&principal, peer.address.ip(), &names)?;
+        self.receive_nothing(body, inquiry.method).await?;
+        report.acts_as(acting.livy_user());
+        let text = match inquiry.topic {
+            Topic::Me => self.me(policy, &principal, &acting).await?,
+            Topic::AllSessions => {
+                let role = access::authorize_overview(&principal, &acting, &policy.roles)?;
+                self.all_sessions(&inquiry.page, roles::sees_names(role)).await?
+            }
+        };
+        Ok(json(inquiry.method, text))
+    }
+
+    async fn log_in(
+        &self,
+        policy: &Policy,
+        headers: &HeaderMap,
+        peer: Peer,
+    ) -> Result<Arc<Principal>, Denial> {
+        let login = LoginPolicy {
+            authn: &policy.authn,
+            identities: &policy.identities,
+            generation: policy.generation,
+        };
+        let logins = &self.0.shared.logins;
+        match logins.cached(&login, headers) {
+            Some(principal) => Ok(principal),
+            None => logins.authenticate(&login, headers, peer.address.ip()).await,
+        }
+    }
+
+    async fn me(&self, policy: &Policy, principal: &Principal, acting: &Acting) -> Result<String, Denial> {
+        let user = acting.livy_user();
+        let role = policy
+            .roles
+            .role_of(principal.livy_user(), principal.groups())
+            .filter(|_| !acting.is_on_behalf());
+        let groups: Option<Vec<_>> = if acting.is_on_behalf() {
+            let known = policy.identities.groups_of(user);
+            known.map(|groups| groups.iter().cloned().collect())
+        } else {
+            Some(principal.groups().to_vec())
+        };
+        let known = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
+        let mut quota = Vec::new();
+        let mut notice = None;
+        match policy.quotas.allowances(user, known) {
+            Ok(allowances) => {
+                let own_rule = policy.quotas.rule_of(user, known);
+                let own_rule = own_rule.map_or_else(|| "default".to_owned(), |rule| rule.whose.to_string());
+                for allowance in allowances {
+                    let held = self.0.shared.ledger.held(&allowance.scope).await;
+                    quota.extend(pot(&allowance, &held, &own_rule));
+                }
+            }
+            Err(_) => {
+                let denial = Denial::GroupsUnknown {
+                    user: user.to_string(),
+                };
+                notice = Some(denial.answer().message.into_owned());
+            }
+        }
+        let holdings = self.holdings();
+        let me = Me {
+            subject: principal.subject().to_string(),
+            livy_user: user.as_str(),
+            on_behalf: acting.is_on_behalf(),
+            groups: groups
+                .as_ref()
+                .map(|groups| groups.iter().map(AsRef::as_ref).collect()),
+            role: role.map(roles::Role::word),
+            quota,
+            notice,
+            sessions: self.held_by(acting, Kind::Session, &holdings).await,
+            batches: self.held_by(acting, Kind::Batch, &holdings).await,
+            list_age_seconds: holdings.list_age().map(|age| age.as_secs()),
+        };
+        let mut text = serde_json::to_string_pretty(&me).map_err(|_| Denial::Internal)?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// What counts against the user's own quota.
+    async fn held_by(&self, acting: &Acting, kind: Kind, holdings: &Holdings) -> Vec<Holding> {
+        let mut places = self.0.shared.ledger.owned_by(acting.livy_user(), kind).await;
+        places.retain(|place| place.standing.counts());
+        holdings.told(kind, places)
+    }
+
+    async fn all_sessions(&self, page: &Page, with_names: bool) -> Result<String, Denial> {
+        let holdings = self.holdings();
+        let mut rows = Vec::new();
+        for kind in Kind::ALL {
+            for mut holding in holdings.all(kind).await {
+                if !with_names {
+                    (holding.name, holding.marker) = (None, None);
+                }
+                rows.push(serde_json::to_string(&holding).map_err(|_| Denial::Internal)?);
+            }
+        }
+        Ok(list::render(page, &rows))
+    }
+
+    /// Nobody waits for Livy here, but who looks again soon sees what has changed.
+    fn holdings(&self) -> Holdings {
+        let shared = &self.0.shared;
+        let now = shared.moments.next();
+        for kind in Kind::ALL {
+            shared.lists.want(kind, now.saturating_sub(super::listing::FRESH));
+        }
+        Holdings {
+            ledger: shared.ledger.clone(),
+            lists: shared.lists.clone(),
+            clock: shared.clock.clone(),
+        }
+    }
+}
+
+/// Of one's own scope everything; of a pot that others share only what is limited there: a sum that bounds nobody is
+/// nobody's business.
+fn pot(allowance: &Allowance, held: &Use, own_rule: &str) -> Option<Pot> {
+    let Allowance { scope, limits } = allowance;
+    let is_own = matches!(scope, Scope::User(_));
+    let measure = |dimension| {
+        let limit = limits.of(dimension);
+        (is_own || limit.is_some()).then(|| Measure {
+            held: held.of(dimension),
+            limit,
+        })
+    };
+    if !is_own
+        && Dimension::ALL
+            .into_iter()
+            .all(|dimension| limits.of(dimension).is_none())
+    {
+        return None;
+    }
+    Some(Pot {
+        scope: scope.word(),
+        name: match scope {
+            Scope::User(user) => Some(user.to_string()),
+            Scope::Group(group) => Some(group.to_string()),
+            Scope::Everybody => None,
+        },
+        set_by: match scope {
+            Scope::User(_) => own_rule.to_owned(),
+            Scope::Group(group) => format!("group {group}"),
+            Scope::Everybody => "everybody".to_owned(),
+        },
+        in_words: limits.in_words(scope, held, is_own),
+        sessions: measure(Dimension::Sessions),
+        batches: measure(Dimension::Batches),
+        cores: measure(Dimension::Cores),
+        memory: measure(Dimension::Memory),
+    })
+}
+
+fn json(method: Method, text: String) -> Response<AnswerBody> {
+    let length = HeaderValue::from(text.len());
+    let mut response = Response::new(match method {
+        Method::Head => AnswerBody::Whole(None),
+        Method::Get | Method::Post | Method::Delete => AnswerBody::whole(Bytes::from(text)),
+    });
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if method == Method::Head {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+    response
+}

@@ -1,0 +1,91 @@
+//! Lists of one's own: Livy's list is read once for everybody, filtered, and paged as Livy pages.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+
+use super::Gateway;
+use super::answer::{AnswerBody, LIVYS_JSON};
+use crate::access::Grant;
+use crate::denial::Denial;
+use crate::ledger::{Place, PlaceKey};
+use crate::livy::Kind;
+use crate::livy::list;
+use crate::livy::operation::Method;
+use crate::livy::query::Page;
+use crate::policy::Policy;
+
+impl Gateway {
+    /// The sessions of the user whom the request acts as, and those that a delegate created for others.
+    pub(super) async fn list(
+        &self,
+        policy: &Policy,
+        peer: IpAddr,
+        grant: &Grant,
+        kind: Kind,
+        (method, page): (Method, &Page),
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let (lists, ledger) = (&self.0.shared.lists, &self.0.shared.ledger);
+        let now = self.0.shared.moments.next();
+        // An older list is shown while a new one is fetched, so that nobody waits for it; one's own changes show at once.
+        lists.want(kind, now.saturating_sub(FRESH));
+        let usable = now.saturating_sub(USABLE);
+        let snapshot = match lists.last(kind).filter(|last| last.began >= usable) {
+            Some(last) => last,
+            // That Livy could not be asked holds for as long as a list is fresh: it may be back.
+            None => lists.since(kind, now.saturating_sub(FRESH)).await?,
+        };
+        let mut places = ledger.owned_by(grant.livy_user(), kind).await;
+        let principal = grant.principal();
+        if grant.livy_user() == principal.livy_user() {
+            let subject = principal.subject().to_string();
+            let created = ledger.created_by(&subject, kind).await;
+            places.extend(created.into_iter().filter(|place| {
+                place.owner.as_ref().is_some_and(|owner| {
+                    owner != grant.livy_user()
+                        && policy.identities.as_delegate(principal, peer, owner).is_some()
+                })
+            }));
+        }
+        places.retain(|place| place.standing.id().is_some());
+        places.sort_by_key(|place| place.standing.id());
+        let rows: Vec<String> = places
+            .iter()
+            .filter_map(|place| {
+                let recent = lists.recent(kind, &place.key);
+                let text = match snapshot.row(&place.key) {
+                    Some((_, text)) => text,
+                    None => std::str::from_utf8(recent.as_ref()?).ok()?,
+                };
+                Some(own_row(place, text))
+            })
+            .collect();
+        let text = list::render(page, &rows);
+        let length = HeaderValue::from(text.len());
+        let mut response = Response::new(match method {
+            Method::Head => AnswerBody::Whole(None),
+            Method::Get | Method::Post | Method::Delete => AnswerBody::whole(Bytes::from(text)),
+        });
+        response.headers_mut().insert(CONTENT_TYPE, LIVYS_JSON);
+        if method == Method::Head {
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+        }
+        Ok(response)
+    }
+}
+
+/// A row with the name that its owner gave it.
+pub(super) fn own_row(place: &Place, text: &str) -> String {
+    match &place.key {
+        PlaceKey::Marker(marker) => list::with_own_name(text, marker.as_str(), place.name.as_deref()),
+        PlaceKey::Found(..) => text.to_owned(),
+    }
+}
+
+/// After this time a new list is fetched.
+pub(super) const FRESH: Duration = Duration::from_secs(1);
+/// Until this age a list is shown while the next one is fetched.
+const USABLE: Duration = Duration::from_secs(3);
