@@ -14,6 +14,7 @@ use crate::ledger::{Ledger, Place, PlaceKey, Standing};
 use crate::lists::{Lists, Snapshot};
 use crate::livy::list;
 use crate::livy::{Kind, SessionId};
+use crate::telemetry::metrics::HeldFigures;
 
 /// Where it is known from.
 #[derive(Debug, Clone)]
@@ -115,6 +116,34 @@ impl Holdings {
         let ages = Kind::ALL.map(|kind| Some(now.saturating_sub(self.lists.last(kind)?.began)));
         let [one, other] = ages;
         Some(one?.max(other?))
+    }
+
+    /// What of one kind is held, for the metrics.
+    pub async fn figures(&self, kind: Kind) -> HeldFigures {
+        let now = self.clock.monotonic();
+        let last = self.lists.last(kind).map(|snapshot| snapshot.began);
+        let mut figures = HeldFigures {
+            kind,
+            open: 0,
+            in_doubt: 0,
+            owned: 0,
+            finished: 0,
+            list_age: now.saturating_sub(last.unwrap_or_default()),
+        };
+        for place in self.ledger.all(kind).await {
+            match place.standing {
+                Standing::Open => figures.open += 1,
+                Standing::InDoubt => figures.in_doubt += 1,
+                Standing::Owned {
+                    is_finished: false, ..
+                } => figures.owned += 1,
+                Standing::Owned {
+                    is_finished: true, ..
+                } => figures.finished += 1,
+                Standing::Gone => {}
+            }
+        }
+        figures
     }
 
     fn holding(&self, place: &Place, snapshot: Option<&Snapshot>, now: Now) -> Holding {

@@ -197,11 +197,7 @@ impl Gateway {
         for kind in Kind::ALL {
             shared.lists.want(kind, now.saturating_sub(super::listing::FRESH));
         }
-        Holdings {
-            ledger: shared.ledger.clone(),
-            lists: shared.lists.clone(),
-            clock: shared.clock.clone(),
-        }
+        shared.holdings()
     }
 }
 
