@@ -34,7 +34,7 @@ impl Desk {
         entry.subject = Some(format!("uid:{caller}"));
         self.audit.record(&entry);
         match released {
-            Ok(place) => match self.holdings.told(place.kind, vec![place]).pop() {
+            Ok(place) => match self.holdings.told(place.kind, &[&place]).pop() {
                 Some(was) => Answer::Released { was },
                 None => refused("it is released"),
             },
