@@ -20,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+use crate::holdings::Holdings;
+use crate::livy::Kind;
 use crate::login::Logins;
 use crate::policy::Policy;
 use crate::rewrite::{self, OwnCall};
@@ -32,6 +34,8 @@ pub trait Overview: Send + Sync + 'static {
     fn policy(&self) -> Arc<Policy>;
     /// What the logins hold.
     fn logins(&self) -> LoginFigures;
+    /// What the ledger holds.
+    fn holdings(&self) -> Holdings;
     /// Whether the process is about to end.
     fn is_draining(&self) -> bool;
 }
@@ -114,6 +118,7 @@ async fn answer<O: Overview>(
         ("/ready", Some("livy")) => livy(&policy, upstream).await,
         ("/metrics", _) => {
             metrics::logins(overview.logins());
+            show_held(&overview.holdings()).await;
             let mut response = text(StatusCode::OK, metrics::render());
             response.headers_mut().insert(
                 CONTENT_TYPE,
@@ -126,6 +131,13 @@ async fn answer<O: Overview>(
             "there is /live, /ready, /ready?livy and /metrics\n",
         ),
     }
+}
+
+async fn show_held(holdings: &Holdings) {
+    for kind in Kind::ALL {
+        metrics::held(holdings.figures(kind).await);
+    }
+    metrics::ledger_available(holdings.ledger.is_available());
 }
 
 /// Asked apart from `/ready`: a balancer that took every replica out would show its own page for Livy's fault.

@@ -220,11 +220,7 @@ impl App {
         };
         let shared = &self.shared;
         let desk = Desk {
-            holdings: Holdings {
-                ledger: Arc::clone(&shared.ledger),
-                lists: Arc::clone(&shared.lists),
-                clock: Arc::clone(&shared.clock),
-            },
+            holdings: shared.holdings(),
             moments: Arc::clone(&shared.moments),
             untold: Arc::clone(&shared.untold),
             audit: Arc::clone(&shared.audit),
@@ -411,6 +407,10 @@ impl Overview for View {
 
     fn logins(&self) -> LoginFigures {
         admin::login_figures(&self.shared.logins)
+    }
+
+    fn holdings(&self) -> Holdings {
+        self.shared.holdings()
     }
 
     fn is_draining(&self) -> bool {

@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use crate::clock::{Clock, Moments};
 use crate::deadlines::Deadlines;
 use crate::denial::Denial;
+use crate::holdings::Holdings;
 use crate::impersonation::ImpersonationWatch;
 use crate::ledger::Ledger;
 use crate::listener::{Handler, Peer};
@@ -95,6 +96,15 @@ impl Shared {
             waiting_bytes: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
             request_ids: report::RequestIds::new(),
+        }
+    }
+
+    /// What is held, to be told.
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            ledger: Arc::clone(&self.ledger),
+            lists: Arc::clone(&self.lists),
+            clock: Arc::clone(&self.clock),
         }
     }
 }

@@ -12,7 +12,9 @@ use crate::clock::{Clock, rfc3339};
 use crate::ledger::{Ledger, Place, PlaceKey, Standing};
 use crate::lists::{Lists, Snapshot};
 use crate::livy::list;
+use crate::livy::query::Page;
 use crate::livy::{Kind, SessionId};
+use crate::telemetry::metrics::HeldFigures;
 
 /// Where it is known from.
 #[derive(Debug, Clone)]
@@ -85,17 +87,33 @@ impl fmt::Display for KindWord {
 impl Holdings {
     /// Everything of one kind, by number; what has none comes last.
     pub async fn all(&self, kind: Kind) -> Vec<Holding> {
-        let mut places = self.ledger.all(kind).await;
-        places.retain(|place| place.standing != Standing::Gone);
-        self.told(kind, places)
+        let places = self.places(kind).await;
+        self.told(kind, &places)
     }
 
-    /// These places, by number; what has none comes last.
-    pub fn told(&self, kind: Kind, mut places: Vec<Arc<Place>>) -> Vec<Holding> {
-        places.sort_by_cached_key(|place| {
-            let id = place.standing.id();
-            (id.is_none(), id, place.key.clone())
-        });
+    /// One page of everything, sessions before batches, and how much there is altogether.
+    pub async fn page(&self, page: &Page) -> (Vec<Holding>, usize) {
+        let sessions = self.places(Kind::Session).await;
+        let batches = self.places(Kind::Batch).await;
+        let total = sessions.len() + batches.len();
+        let window = list::window(page, total);
+        let of_sessions = window.start.min(sessions.len())..window.end.min(sessions.len());
+        let of_batches =
+            window.start.saturating_sub(sessions.len())..window.end.saturating_sub(sessions.len());
+        let mut shown = self.told(Kind::Session, sessions.get(of_sessions).unwrap_or_default());
+        shown.extend(self.told(Kind::Batch, batches.get(of_batches).unwrap_or_default()));
+        (shown, total)
+    }
+
+    async fn places(&self, kind: Kind) -> Vec<Arc<Place>> {
+        let mut places = self.ledger.all(kind).await;
+        places.retain(|place| place.standing != Standing::Gone);
+        by_number(&mut places);
+        places
+    }
+
+    /// These places, in their order.
+    pub fn told(&self, kind: Kind, places: &[Arc<Place>]) -> Vec<Holding> {
         let snapshot = self.lists.last(kind);
         let now = Now {
             wall: self.clock.wall(),
@@ -113,6 +131,34 @@ impl Holdings {
         let ages = Kind::ALL.map(|kind| Some(now.saturating_sub(self.lists.last(kind)?.began)));
         let [one, other] = ages;
         Some(one?.max(other?))
+    }
+
+    /// What of one kind is held, for the metrics.
+    pub async fn figures(&self, kind: Kind) -> HeldFigures {
+        let now = self.clock.monotonic();
+        let last = self.lists.last(kind).map(|snapshot| snapshot.began);
+        let mut figures = HeldFigures {
+            kind,
+            open: 0,
+            in_doubt: 0,
+            owned: 0,
+            finished: 0,
+            list_age: now.saturating_sub(last.unwrap_or_default()),
+        };
+        for place in self.ledger.all(kind).await {
+            match place.standing {
+                Standing::Open => figures.open += 1,
+                Standing::InDoubt => figures.in_doubt += 1,
+                Standing::Owned {
+                    is_finished: false, ..
+                } => figures.owned += 1,
+                Standing::Owned {
+                    is_finished: true, ..
+                } => figures.finished += 1,
+                Standing::Gone => {}
+            }
+        }
+        figures
     }
 
     fn holding(&self, place: &Place, snapshot: Option<&Snapshot>, now: Now) -> Holding {
@@ -142,6 +188,16 @@ impl Holdings {
         let recent = self.lists.recent(place.kind, &place.key)?;
         Some(list::read_object(std::str::from_utf8(&recent).ok()?)?.state)
     }
+}
+
+/// What has no number comes last.
+pub fn by_number(places: &mut [Arc<Place>]) {
+    places.sort_by(|one, other| {
+        let number = |place: &Place| (place.standing.id().is_none(), place.standing.id());
+        number(one)
+            .cmp(&number(other))
+            .then_with(|| one.key.cmp(&other.key))
+    });
 }
 
 /// The two sides of the clock at one moment.

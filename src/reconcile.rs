@@ -28,6 +28,7 @@ use crate::policy::{Ghosts, Impersonation, LivePolicy, Policy};
 use crate::quota::{Groups, Scope};
 use crate::rewrite::{self, OwnCall};
 use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::{self, Freed as Why, Ghost, GhostEnd};
 use crate::upstream::{Reuse, Upstream};
 
 mod told;
@@ -95,28 +96,6 @@ enum Change {
     Replaced(PlaceKey),
 }
 
-/// Why nobody shall use what Livy has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ghost {
-    /// Its creator was told that nobody knows what became of it.
-    Untold,
-    /// Its creator was told that Livy refused it, or it was deleted.
-    Refused,
-    /// It runs as somebody else than Livy was told.
-    WrongUser,
-}
-
-/// Why a place is free again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
-    /// Two whole lists in a row did not show it.
-    Unlisted,
-    /// Its time in doubt is over.
-    DoubtOver,
-    /// Livy was restarted since.
-    Restarted,
-}
-
 /// What is known beside the list itself.
 struct Known<'a> {
     kind: Kind,
@@ -130,8 +109,27 @@ struct Known<'a> {
     untold: &'a Untold,
 }
 
+/// What the list before leaves to be compared with.
+#[derive(Debug, Default)]
+struct Past {
+    /// When it began; nothing before the first one.
+    began: Option<Duration>,
+    /// What it did not show, with the time of its last change then.
+    missed: HashMap<PlaceKey, Duration>,
+    /// Whether it showed a restart of Livy, which the next list may show as well.
+    is_restarted: bool,
+}
+
+/// What one whole list says.
+#[derive(Debug)]
+struct Judged {
+    changes: Vec<Change>,
+    /// Whether a number means another session than before.
+    is_restarted: bool,
+}
+
 /// Decides, without touching anything.
-fn changes(listing: &Listing, known: &Known<'_>) -> Vec<Change> {
+fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
     let mut changes = Vec::new();
     let mut listed = HashSet::with_capacity(listing.rows().len());
     let mut is_restarted = false;
@@ -166,7 +164,10 @@ fn changes(listing: &Listing, known: &Known<'_>) -> Vec<Change> {
             changes.push(Change::Free(place.key.clone(), why));
         }
     }
-    changes
+    Judged {
+        changes,
+        is_restarted,
+    }
 }
 
 /// A place that the list shows. Whether it proves that Livy was restarted.
@@ -294,15 +295,14 @@ fn scopes_of(owner: Option<&LivyUser>, policy: &Policy) -> Vec<Scope> {
 impl Reconciler {
     /// Keeps the list of one kind, for as long as the process runs.
     pub async fn run(self, kind: Kind) {
-        let mut missed = HashMap::new();
-        let mut before = None;
+        let mut past = Past::default();
         loop {
             let earliest = sleep(CALL_INTERVAL);
             let began = self.moments.next();
             match self.fetch(kind).await {
                 Ok(listing) => {
-                    missed = self.apply(kind, began, &listing, &missed, before).await;
-                    before = Some(began);
+                    past = self.apply(kind, began, &listing, &past).await;
+                    metrics::reconciled(kind, self.moments.next().saturating_sub(began));
                     self.lists.publish(kind, Snapshot::new(kind, began, listing));
                 }
                 Err(denial) => self.lists.fail(kind, began, denial),
@@ -347,15 +347,8 @@ impl Reconciler {
         })
     }
 
-    /// Applies what follows from a list. Gives back what it did not show.
-    async fn apply(
-        &self,
-        kind: Kind,
-        began: Duration,
-        listing: &Listing,
-        missed: &HashMap<PlaceKey, Duration>,
-        before: Option<Duration>,
-    ) -> HashMap<PlaceKey, Duration> {
+    /// Applies what follows from a list. Gives back what the next one is compared with.
+    async fn apply(&self, kind: Kind, began: Duration, listing: &Listing, past: &Past) -> Past {
         let places = self.ledger.all(kind).await;
         let places: HashMap<_, _> = places
             .into_iter()
@@ -366,12 +359,19 @@ impl Reconciler {
             kind,
             began,
             places: &places,
-            missed,
-            before,
+            missed: &past.missed,
+            before: past.began,
             policy: &policy,
             untold: &self.untold,
         };
-        for change in changes(listing, &known) {
+        let Judged {
+            changes,
+            is_restarted,
+        } = judge(listing, &known);
+        if is_restarted && !past.is_restarted {
+            self.tell_restart(kind);
+        }
+        for change in changes {
             self.carry_out(kind, began, change, &policy).await;
         }
         // What is gone is remembered until a list that began later does not show it.
@@ -379,10 +379,14 @@ impl Reconciler {
         let gone_and_listed = places
             .values()
             .any(|place| place.standing == Standing::Gone && listed.contains(&place.key));
-        if !gone_and_listed && let Some(before) = before {
+        if !gone_and_listed && let Some(before) = past.began {
             self.ledger.forget_gone(kind, before).await;
         }
-        missing(listing, &known)
+        Past {
+            began: Some(began),
+            missed: missing(listing, &known),
+            is_restarted,
+        }
     }
 
     async fn carry_out(&self, kind: Kind, began: Duration, change: Change, policy: &Policy) {
@@ -425,6 +429,7 @@ impl Reconciler {
                 Ghosts::Delete => self.delete(kind, &key, id, ghost, policy).await,
                 Ghosts::Keep => {
                     settle(&key, Settlement::Owned(id)).await;
+                    metrics::ghost(ghost, GhostEnd::Kept);
                 }
             },
             Change::Disobeyed(key, id) => {

@@ -188,13 +188,10 @@ fn only_rewrite_writes_for_whom_livy_shall_act() {
 #[test]
 fn only_the_metrics_module_holds_a_metrics_name() {
     let elsewhere = |file: &File| file.path != "src/telemetry/metrics.rs";
-    let names = [
-        "livy_gateway_",
-        "metrics::counter!",
-        "metrics::gauge!",
-        "metrics::histogram!",
-    ];
-    assert_eq!(found(elsewhere, &names, &[]), Vec::<String>::new());
+    assert_eq!(found(elsewhere, &["livy_gateway_"], &[]), Vec::<String>::new());
+    let outside = |file: &File| elsewhere(file) && !file.path.starts_with("src/telemetry/metrics/");
+    let records = ["metrics::counter!", "metrics::gauge!", "metrics::histogram!"];
+    assert_eq!(found(outside, &records, &[]), Vec::<String>::new());
 }
 
 #[test]

@@ -129,6 +129,8 @@ STATEMENTS = {  # by what computes behind Livy: the code, and what it must print
 BATCH_SAYS = {"spark": "counted 1000 in Spark as bob", "python": "counted 1000 in plain Python",
               "nothing": None}
 ENDED = ("dead", "error", "killed", "success")
+EMPTY_LIST = {"from": 0, "total": 0, "sessions": []}
+NO_SESSION = 4711  # more than the demo ever makes
 
 
 def story(stage, livy, once):
@@ -138,6 +140,7 @@ def story(stage, livy, once):
     tell("alice and bob have passwords; their issuer's tokens are accepted too.")
     session = alice_computes(t, livy)
     bob_is_refused(t)
+    bob_sees_nothing_of_alices(t, session)
     bob_runs_a_batch(t, livy, stage.directory / "files")
     alice_uses_a_token(t, session)
     a_refusal_is_explained(t)
@@ -192,6 +195,17 @@ def bob_is_refused(t):
     challenges = wrong.headers("WWW-Authenticate")
     check("Basic is offered first, then Bearer",
           [challenge.split()[0] for challenge in challenges] == ["Basic", "Bearer"])
+
+
+def bob_sees_nothing_of_alices(t, session):
+    heading("to bob alice's session does not exist")
+    listed = t.show('curl -si -u "bob:$BOB" "$GATEWAY/sessions"', 200)
+    check("his list is empty, and so is its count", listed.json() == EMPTY_LIST)
+    hers, none = (t.show(f'curl -si -u "bob:$BOB" "$GATEWAY/sessions/{number}/log"', 404)
+                  for number in (session, NO_SESSION))
+    check("hers answers as one that is not there",
+          hers.json()["msg"].replace(f"'{session}'", f"'{NO_SESSION}'") == none.json()["msg"])
+    t.show(f'curl -si -u "bob:$BOB" -X DELETE "$GATEWAY/sessions/{session}"', 404)
 
 
 def bob_runs_a_batch(t, livy, files):

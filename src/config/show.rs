@@ -410,6 +410,9 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
             schemes.join(", ")
         }
     );
+    if let Some(file) = &policy.log.audit_file {
+        let _ = writeln!(out, "audit      in {}", file.display());
+    }
     for sentence in &policy.insecure {
         let _ = writeln!(out, "INSECURE   {sentence}");
     }

@@ -15,6 +15,7 @@ use crate::lists::Snapshot;
 use crate::livy::marker::Marker;
 use crate::livy::{Kind, SessionId};
 use crate::telemetry::audit::{Decision, Entry, Event};
+use crate::telemetry::metrics::{self, Freed};
 
 impl Desk {
     pub(super) async fn release(&self, what: &What, caller: u32) -> Answer {
@@ -33,7 +34,7 @@ impl Desk {
         entry.subject = Some(format!("uid:{caller}"));
         self.audit.record(&entry);
         match released {
-            Ok(place) => match self.holdings.told(place.kind, vec![place]).pop() {
+            Ok(place) => match self.holdings.told(place.kind, std::slice::from_ref(&place)).pop() {
                 Some(was) => Answer::Released { was },
                 None => refused("it is released"),
             },
@@ -63,6 +64,7 @@ impl Desk {
             return Err("it has changed at this moment; look again".to_owned());
         }
         self.untold.remove(&place.key);
+        metrics::place_freed(Freed::ByHand);
         Ok(place)
     }
 

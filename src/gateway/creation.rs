@@ -30,6 +30,7 @@ use crate::policy::{Ghosts, Impersonation, Policy};
 use crate::quota::{Exceeded, Groups, Scope, resources};
 use crate::rewrite::{self, OwnCall};
 use crate::telemetry::audit::{Decision, Event};
+use crate::telemetry::metrics::{self, Ghost, GhostEnd};
 use crate::upstream::Reuse;
 
 /// A creation that was granted and checked, and has not taken its place.
@@ -182,7 +183,10 @@ impl Gateway {
 
     async fn refusal(&self, refusal: NoPlace, reservation: &Reservation) -> Denial {
         match refusal {
-            NoPlace::Exceeded { scope, exceeded } => self.over_quota(&scope, &exceeded, reservation).await,
+            NoPlace::Exceeded { scope, exceeded } => {
+                metrics::quota_refused(exceeded.dimension, &scope);
+                self.over_quota(&scope, &exceeded, reservation).await
+            }
             NoPlace::NameTaken { id } => Denial::NameTaken {
                 name: reservation.name.as_deref().unwrap_or_default().to_owned(),
                 id: id.map(crate::livy::SessionId::get),
@@ -263,16 +267,16 @@ impl Gateway {
             if row.proxy_user.as_deref() != Some(reservation.owner.as_str()) {
                 shared.impersonation.caught(shared.clock.monotonic());
                 let leftover = self.delete(policy, reservation).await;
-                let settlement = match leftover {
-                    Leftover::None | Leftover::Deleted => Settlement::Gone,
-                    Leftover::Remains => Settlement::Owned(row.id),
+                let (settlement, end, decision) = match leftover {
+                    Leftover::None | Leftover::Deleted => {
+                        (Settlement::Gone, GhostEnd::Deleted, Decision::Done)
+                    }
+                    Leftover::Remains => (Settlement::Owned(row.id), GhostEnd::Remains, Decision::Failed),
                 };
                 self.settle(&key, settlement).await;
+                metrics::ghost(Ghost::WrongUser, end);
                 record.event = Event::Impersonation;
-                self.record(&record.decided(Decision::Failed).because(match leftover {
-                    Leftover::None | Leftover::Deleted => "Livy ran it as somebody else; it was deleted",
-                    Leftover::Remains => "Livy ran it as somebody else, and it could not be deleted",
-                }));
+                self.record(&record.decided(decision).because("it runs as the wrong user"));
                 return Err(Denial::ImpersonationOff { leftover });
             }
             shared.impersonation.obeyed();
@@ -408,11 +412,12 @@ impl Gateway {
     async fn clear_up(&self, policy: &Policy, origin: &Origin, reservation: &Reservation) {
         match (reservation.kind, policy.state.ghosts) {
             (Kind::Batch, Ghosts::Delete) => {
-                let decision = match self.delete(policy, reservation).await {
+                let (decision, end) = match self.delete(policy, reservation).await {
                     Leftover::None => return,
-                    Leftover::Deleted => Decision::Done,
-                    Leftover::Remains => Decision::Failed,
+                    Leftover::Deleted => (Decision::Done, GhostEnd::Deleted),
+                    Leftover::Remains => (Decision::Failed, GhostEnd::Remains),
                 };
+                metrics::ghost(Ghost::Refused, end);
                 let mut record = audit::creation(origin, reservation, decision);
                 record.event = Event::Ghost;
                 self.record(&record.because("Livy listed it although it had refused it"));

@@ -16,7 +16,7 @@ use super::report::Report;
 use super::{Gateway, browser};
 use crate::access;
 use crate::denial::Denial;
-use crate::holdings::{Holding, Holdings};
+use crate::holdings::{Holding, Holdings, by_number};
 use crate::identity::{Acting, Principal};
 use crate::listener::Peer;
 use crate::livy::operation::Method;
@@ -173,21 +173,20 @@ impl Gateway {
     async fn held_by(&self, acting: &Acting, kind: Kind, holdings: &Holdings) -> Vec<Holding> {
         let mut places = self.0.shared.ledger.owned_by(acting.livy_user(), kind).await;
         places.retain(|place| place.standing.counts());
-        holdings.told(kind, places)
+        by_number(&mut places);
+        holdings.told(kind, &places)
     }
 
     async fn all_sessions(&self, page: &Page, with_names: bool) -> Result<String, Denial> {
-        let holdings = self.holdings();
-        let mut rows = Vec::new();
-        for kind in Kind::ALL {
-            for mut holding in holdings.all(kind).await {
-                if !with_names {
-                    (holding.name, holding.marker) = (None, None);
-                }
-                rows.push(serde_json::to_string(&holding).map_err(|_| Denial::Internal)?);
+        let (mut shown, total) = self.holdings().page(page).await;
+        if !with_names {
+            for holding in &mut shown {
+                (holding.name, holding.marker) = (None, None);
             }
         }
-        Ok(list::render(page, &rows))
+        let rows: Result<Vec<_>, _> = shown.iter().map(serde_json::to_string).collect();
+        let rows = rows.map_err(|_| Denial::Internal)?;
+        Ok(list::render_window(page, total, &rows))
     }
 
     /// Nobody waits for Livy here, but who looks again soon sees what has changed.
@@ -197,11 +196,7 @@ impl Gateway {
         for kind in Kind::ALL {
             shared.lists.want(kind, now.saturating_sub(super::listing::FRESH));
         }
-        Holdings {
-            ledger: shared.ledger.clone(),
-            lists: shared.lists.clone(),
-            clock: shared.clock.clone(),
-        }
+        shared.holdings()
     }
 }
 

@@ -107,14 +107,25 @@ fn place(whole: &[u8], part: &str) -> Range<usize> {
 /// otherwise, a negative `from` shortening the page, the `from` that was asked for told back, and nothing where the
 /// sum of both is beyond an `int`.
 pub fn render(page: &Page, rows: &[impl AsRef<str>]) -> String {
+    let shown = rows.get(window(page, rows.len())).unwrap_or_default();
+    render_window(page, rows.len(), shown)
+}
+
+/// Which of `total` rows a page shows.
+pub fn window(page: &Page, total: usize) -> Range<usize> {
     let (from, size) = (page.from.unwrap_or(0), page.size.unwrap_or(DEFAULT_SIZE));
-    let until = usize::try_from(from.wrapping_add(size)).unwrap_or(0);
+    let until = usize::try_from(from.wrapping_add(size)).unwrap_or(0).min(total);
     let start = usize::try_from(from).unwrap_or(0);
-    let shown = rows.get(start..until.min(rows.len())).unwrap_or_default();
+    if start <= until { start..until } else { 0..0 }
+}
+
+/// A page with the rows of its [`window`].
+pub fn render_window(page: &Page, total: usize, shown: &[impl AsRef<str>]) -> String {
+    let from = page.from.unwrap_or(0);
     let length: usize = shown.iter().map(|row| row.as_ref().len() + 1).sum();
     let mut text = String::with_capacity(length + 64);
     // Writing to a String cannot fail.
-    let _ = write!(text, "{{\"from\":{from},\"total\":{},\"sessions\":[", rows.len());
+    let _ = write!(text, "{{\"from\":{from},\"total\":{total},\"sessions\":[");
     for (position, row) in shown.iter().enumerate() {
         if position > 0 {
             text.push(',');

@@ -124,7 +124,12 @@ impl Scene {
     }
 
     fn changes(&self, lines: &[Line<'_>]) -> Vec<Change> {
-        self.decide(|known| changes(&listing(lines), known))
+        self.decide(|known| judge(&listing(lines), known).changes)
+    }
+
+    /// Whether a list with these lines shows that Livy was restarted.
+    fn shows_a_restart(&self, lines: &[Line<'_>]) -> bool {
+        self.decide(|known| judge(&listing(lines), known).is_restarted)
     }
 
     /// What the next list is told of this one.
@@ -251,8 +256,10 @@ fn a_number_that_means_another_session_shows_that_livy_was_restarted() {
         [Change::Free(key(3), Why::Restarted)],
         "what was in doubt before the list before went to the Livy that is gone; the other may be on its way"
     );
+    assert!(scene.shows_a_restart(&[again]));
     // Absence alone is no restart, nor is a number that nobody had.
     assert_eq!(scene.changes(&[]), []);
+    assert!(!scene.shows_a_restart(&[]));
     // A number that was given while the list was on its way may be the first of the new Livy, and the list of the old.
     scene.places[0].changed = at(11);
     assert_eq!(scene.changes(&[again]), []);

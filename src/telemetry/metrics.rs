@@ -48,8 +48,33 @@ pub const INSECURE_SETTINGS: &str = "livy_gateway_insecure_settings";
 pub const LOG_LINES_LOST: &str = "livy_gateway_log_lines_lost_total";
 /// Audit lines that are in no file.
 pub const AUDIT_LINES_LOST: &str = "livy_gateway_audit_lines_lost_total";
+/// Places that the ledger holds now, by `kind` and `standing`.
+pub const PLACES: &str = "livy_gateway_places";
+/// Creations refused by a quota, by `dimension` and by the kind of `scope`.
+pub const QUOTA_REFUSALS: &str = "livy_gateway_quota_refusals_total";
+/// Places freed because Livy does not have them, by `reason`.
+pub const FREED: &str = "livy_gateway_places_freed_total";
+/// Sessions taken up that this gateway did not create, by `creator`.
+pub const ADOPTED: &str = "livy_gateway_adopted_total";
+/// What Livy had and nobody should use, by `reason` and `outcome`.
+pub const GHOSTS: &str = "livy_gateway_ghosts_total";
+/// Time since the last whole list of Livy's began, by `kind`.
+pub const LIST_AGE: &str = "livy_gateway_list_age_seconds";
+/// Time to read one of Livy's lists and compare it with the ledger, by `kind`.
+pub const RECONCILE_SECONDS: &str = "livy_gateway_reconcile_seconds";
+/// Restarts of Livy that a list of this `kind` showed.
+pub const LIVY_RESTARTS: &str = "livy_gateway_livy_restarts_total";
+/// 1 while the ledger can be written.
+pub const LEDGER_AVAILABLE: &str = "livy_gateway_ledger_available";
 /// 1, with the `version`.
 pub const BUILD_INFO: &str = "livy_gateway_build_info";
+
+mod places;
+
+pub use places::{
+    Creator, Freed, Ghost, GhostEnd, HeldFigures, adopted, ghost, held, ledger_available, livy_restarted,
+    place_freed, quota_refused, reconciled,
+};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,10 +145,12 @@ pub fn install() -> Result<(), BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(UPSTREAM_SECONDS.into()), &UPSTREAM_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(GATEWAY_SECONDS.into()), &OWN_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(RECONCILE_SECONDS.into()), &RECONCILE_BUCKETS)?
         .install_recorder()?;
     describe();
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!(IMPERSONATION_OFF).set(0.0);
+    places::register();
     let _ = METERS.set(Meters::register());
     let _ = HANDLE.set(handle);
     Ok(())
@@ -316,6 +343,17 @@ fn describe() {
             AUDIT_LINES_LOST,
             "Audit lines that are in no file: the disk was full or slow.",
         ),
+        (
+            QUOTA_REFUSALS,
+            "Creations refused by a quota, by what is exceeded and whose it is.",
+        ),
+        (FREED, "Places freed because Livy does not have them, by reason."),
+        (ADOPTED, "Sessions taken up that this gateway did not create."),
+        (
+            GHOSTS,
+            "Sessions at Livy that nobody should use, and what became of them.",
+        ),
+        (LIVY_RESTARTS, "Restarts of Livy that a list showed."),
     ];
     for (name, help) in counters {
         metrics::describe_counter!(name, Unit::Count, help);
@@ -341,6 +379,15 @@ fn describe() {
             INSECURE_SETTINGS,
             "Insecure settings in force; the log names them at the start.",
         ),
+        (PLACES, "Places that the ledger holds now, by kind and standing."),
+        (
+            LIST_AGE,
+            "Time since the last whole list of Livy's began, in seconds.",
+        ),
+        (
+            LEDGER_AVAILABLE,
+            "1 while the ledger can be written; else creations are refused.",
+        ),
         (BUILD_INFO, "1, with the version as a label."),
     ];
     for (name, help) in gauges {
@@ -356,6 +403,11 @@ fn describe() {
         Unit::Seconds,
         "Time that the gateway itself took for a request."
     );
+    metrics::describe_histogram!(
+        RECONCILE_SECONDS,
+        Unit::Seconds,
+        "Time to read one of Livy's lists and compare it with the ledger."
+    );
     metrics_process::Collector::default().describe();
 }
 
@@ -365,6 +417,7 @@ const UPSTREAM_BUCKETS: [f64; 12] = [
 const OWN_BUCKETS: [f64; 10] = [
     0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 0.5, 2.0, 10.0,
 ];
+const RECONCILE_BUCKETS: [f64; 8] = [0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0];
 
 #[cfg(test)]
 mod tests {

@@ -97,6 +97,7 @@ async fn every_metric_has_its_help_and_only_labels_from_closed_sets() {
         names::CONFIG_TIME,
         names::INSECURE_SETTINGS,
         names::LOG_LINES_LOST,
+        names::AUDIT_LINES_LOST,
         names::BUILD_INFO,
         "process_cpu_seconds_total",
         "process_resident_memory_bytes",

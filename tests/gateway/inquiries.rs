@@ -288,6 +288,10 @@ async fn those_with_a_role_see_everybodys_and_all_others_are_refused_kindly() {
         .json();
     assert_eq!((&page["from"], &page["total"]), (&json!(1), &json!(3)));
     assert_eq!(page["sessions"], json!([rows[1]]));
+    let over_both = ask(&rig, "ops", "/livy/gateway/sessions?from=1&size=7").await;
+    assert_eq!(over_both.json()["sessions"], json!([rows[1], rows[2]]));
+    let behind = ask(&rig, "ops", "/livy/gateway/sessions?from=2").await;
+    assert_eq!(behind.json()["sessions"], json!([rows[2]]));
     let mut client = rig.connect().await;
     client
         .send(request("HEAD", "/livy/gateway/sessions", &basic("ops"), ""))

@@ -16,6 +16,7 @@ mod admission;
 mod audit;
 mod bodies;
 mod corpus;
+mod figures;
 mod hdinsight;
 mod identity;
 mod inquiries;

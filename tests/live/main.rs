@@ -23,6 +23,7 @@ mod conversation;
 mod every_operation;
 mod names;
 mod same_conversation;
+mod tenants;
 mod uploads;
 // Livy set up otherwise, or not there.
 mod livy_settings;
