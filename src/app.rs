@@ -22,12 +22,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::deadlines::Deadlines;
 use crate::gateway::{Gateway, Shared};
-use crate::ledger::{FileLedger, Ledger, MemoryLedger};
+use crate::ledger::{FileLedger, IfSpoiled, Ledger, MemoryLedger};
 use crate::listener::{self, Context, Port};
 use crate::livy::Kind;
 use crate::livy::marker::Instance;
 use crate::login::Logins;
-use crate::policy::{LivePolicy, Policy, Store};
+use crate::policy::{Impersonation, LivePolicy, Policy, Store};
 use crate::reconcile::Reconciler;
 use crate::reload::Reloader;
 use crate::telemetry::metrics::LoginFigures;
@@ -81,7 +81,7 @@ impl App {
         let logins = Logins::new(Arc::clone(&clock), policy.limits, workers)
             .context("the hashing threads could not be started")?;
         let policy = Arc::new(LivePolicy::new(policy));
-        let (ledger, instance) = open_ledger(&policy.current().state.store)?;
+        let (ledger, instance) = open_ledger(&policy.current())?;
         let shared = Arc::new(Shared::new(Arc::clone(&policy), logins, clock, ledger, instance));
         let (draining, _) = watch::channel(false);
         let (comparing, compared) = watch::channel(());
@@ -351,8 +351,8 @@ impl Overview for View {
     }
 }
 
-fn open_ledger(store: &Store) -> anyhow::Result<(Arc<dyn Ledger>, Instance)> {
-    match store {
+fn open_ledger(policy: &Policy) -> anyhow::Result<(Arc<dyn Ledger>, Instance)> {
+    match &policy.state.store {
         Store::Memory => {
             let mut random = [0; 5];
             aws_lc_rs::rand::fill(&mut random).context("there is no randomness")?;
@@ -360,7 +360,12 @@ fn open_ledger(store: &Store) -> anyhow::Result<(Arc<dyn Ledger>, Instance)> {
             Ok((Arc::new(MemoryLedger::new(instance)), instance))
         }
         Store::File(directory) => {
-            let (ledger, opening) = FileLedger::open(directory, Duration::ZERO)
+            // Livy's list tells whose a session is by its proxyUser, which it has only where Livy impersonates.
+            let if_spoiled = match policy.livy.impersonation {
+                Impersonation::Required => IfSpoiled::BeginAnew,
+                Impersonation::Off => IfSpoiled::Refuse,
+            };
+            let (ledger, opening) = FileLedger::open(directory, Duration::ZERO, if_spoiled)
                 .with_context(|| format!("the ledger in {} cannot be opened", directory.display()))?;
             if let Some(set_aside) = &opening.set_aside {
                 error!(set_aside = %set_aside.display(), "the ledger was damaged and is set aside; whose sessions are whose is learnt from Livy again");

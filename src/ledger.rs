@@ -31,7 +31,7 @@ mod store;
 mod testing;
 mod writer;
 
-pub use file::{OpenError, Opening};
+pub use file::{IfSpoiled, OpenError, Opening};
 pub use store::{FileLedger, MemoryLedger};
 
 /// One session or batch, from the moment that somebody asks for it until it is forgotten.
@@ -199,8 +199,8 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
     /// Takes up what was found at Livy. Nothing happens if the key is known. Whether it was taken up.
     fn adopt(&self, place: Place, at: Duration) -> BoxFuture<'_, bool>;
 
-    /// Forgets places that are gone: those that changed before `before`.
-    fn forget_gone(&self, before: Duration) -> BoxFuture<'_, ()>;
+    /// Forgets places of one kind that are gone: those that changed before `before`.
+    fn forget_gone(&self, kind: Kind, before: Duration) -> BoxFuture<'_, ()>;
 
     /// The place of this number.
     fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Arc<Place>>>;

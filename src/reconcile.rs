@@ -156,7 +156,9 @@ fn changes(listing: &Listing, known: &Known<'_>) -> Vec<Change> {
 fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) -> bool {
     let key = place.key.clone();
     let exists = Change::Exists(key.clone(), row.id, row.is_finished());
+    // Nobody has told Livy anything about what belongs to nobody.
     let is_obeyed = known.policy.livy.impersonation == Impersonation::Off
+        || place.owner.is_none()
         || place.owner.as_ref().map(LivyUser::as_str) == row.proxy_user.as_deref();
     match (&key, place.standing) {
         // Whoever creates it settles it.
@@ -205,6 +207,19 @@ fn is_over(place: &Place, is_restarted: bool, known: &Known<'_>) -> Option<Why> 
     }
 }
 
+/// What exists as far as is known and is not in the list, with the time of its last change.
+fn missing(listing: &Listing, known: &Known<'_>) -> HashMap<PlaceKey, Duration> {
+    let rows = listing.rows().iter();
+    let listed: HashSet<_> = rows.map(|row| key_of(known.kind, row)).collect();
+    known
+        .places
+        .values()
+        .filter(|place| !listed.contains(&place.key) && place.changed < known.began)
+        .filter(|place| matches!(place.standing, Standing::Owned { .. }))
+        .map(|place| (place.key.clone(), place.changed))
+        .collect()
+}
+
 fn owner_of(row: &Row, policy: &Policy) -> Option<LivyUser> {
     match policy.livy.impersonation {
         Impersonation::Required => row.proxy_user.as_deref().and_then(LivyUser::from_record),
@@ -239,6 +254,14 @@ fn adopted(row: &Row, key: PlaceKey, known: &Known<'_>) -> Place {
         },
         changed: Duration::ZERO,
         idempotency: None,
+    }
+}
+
+/// The gateway that created it, if that is another one.
+fn stranger(key: &PlaceKey, own: Instance) -> Option<Instance> {
+    match key {
+        PlaceKey::Marker(marker) => marker.instance().filter(|instance| *instance != own),
+        PlaceKey::Found(..) => None,
     }
 }
 
@@ -340,14 +363,9 @@ impl Reconciler {
             .values()
             .any(|place| place.standing == Standing::Gone && listed.contains(&place.key));
         if !gone_and_listed && let Some(before) = before {
-            self.ledger.forget_gone(before).await;
+            self.ledger.forget_gone(kind, before).await;
         }
-        places
-            .into_values()
-            .filter(|place| !listed.contains(&place.key) && place.changed < began)
-            .filter(|place| matches!(place.standing, Standing::Owned { .. }))
-            .map(|place| (place.key.clone(), place.changed))
-            .collect()
+        missing(listing, &known)
     }
 
     async fn carry_out(&self, kind: Kind, began: Duration, change: Change, policy: &Policy) {
@@ -374,7 +392,7 @@ impl Reconciler {
             Change::Replaced(key) => {
                 warn!(%kind, ?key, "Livy gave the number of a session to another one: it was restarted");
                 settle(&key, Settlement::Gone).await;
-                self.ledger.forget_gone(self.moments.next()).await;
+                self.ledger.forget_gone(kind, self.moments.next()).await;
             }
             Change::Adopt(place) => self.adopt(kind, *place).await,
             Change::Unwanted(key, id, why) => match policy.state.ghosts {
@@ -394,10 +412,7 @@ impl Reconciler {
     async fn adopt(&self, kind: Kind, place: Place) {
         let key = place.key.clone();
         let owner = place.owner.clone();
-        let stranger = match &key {
-            PlaceKey::Marker(marker) => marker.instance().filter(|instance| *instance != self.instance),
-            PlaceKey::Found(..) => None,
-        };
+        let stranger = stranger(&key, self.instance);
         if !self.ledger.adopt(place, self.moments.next()).await {
             return;
         }
@@ -438,3 +453,6 @@ impl Reconciler {
 const CALL_INTERVAL: Duration = Duration::from_secs(1);
 /// 10 000 sessions with their logs are a tenth of it.
 const LIST_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,30 @@ fn check_says_all_problems_of_a_bad_file_without_color_and_exits_with_1() {
 }
 
 #[test]
+fn serve_does_not_start_where_nothing_tells_any_more_whose_sessions_are_whose() {
+    let desk = Desk::new();
+    let own = CONFIGURATION.replace("8443", "0").replace(
+        "[basic]",
+        "impersonation = \"off\"\nallow_shared_livy_user = true\n[admin]\naddress = \"127.0.0.1:0\"\n[basic]",
+    );
+    desk.put("off.toml", &format!("{own}[state]\ndirectory = \"held\"\n"));
+    fs::create_dir(desk.path("held")).unwrap();
+    desk.put("held/ledger.redb", "this is no ledger");
+    // The second start would find a new ledger if the first had begun one.
+    for _ in 0..2 {
+        let said = desk.run(&["serve", "--config", "off.toml"], "");
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        for words in ["ledger.redb cannot be trusted", "put a good copy in its place"] {
+            assert!(said.err.contains(words), "{words} is not in\n{}", said.err);
+        }
+    }
+    assert_eq!(
+        fs::read(desk.path("held/ledger.redb")).unwrap(),
+        b"this is no ledger"
+    );
+}
+
+#[test]
 fn serve_refuses_what_check_refuses_in_the_same_words() {
     let desk = Desk::new();
     desk.put("bad.toml", "");

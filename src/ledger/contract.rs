@@ -39,7 +39,7 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $test() {
                 let directory = tempfile::tempdir().unwrap();
-                let (ledger, _) = FileLedger::open(directory.path(), seconds(0)).unwrap();
+                let (ledger, _) = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap();
                 super::$test(Arc::new(ledger)).await;
             })*
         }
@@ -427,7 +427,12 @@ async fn what_is_found_at_livy_is_charged_once(ledger: Shared) {
         "it has just been deleted"
     );
     assert_eq!(ledger.held(&Scope::User(alice())).await.batches, 0);
-    ledger.forget_gone(seconds(9)).await;
+    ledger.forget_gone(Kind::Session, seconds(9)).await;
+    assert!(
+        !ledger.adopt(found.clone(), seconds(10)).await,
+        "each kind has lists of its own"
+    );
+    ledger.forget_gone(Kind::Batch, seconds(9)).await;
     assert!(ledger.adopt(found, seconds(10)).await);
 }
 
@@ -435,11 +440,11 @@ async fn a_tombstone_is_forgotten_after_its_time(ledger: Shared) {
     own(&ledger, 1).await;
     own(&ledger, 2).await;
     ledger.settle(&key(1), Settlement::Gone, None, seconds(5)).await;
-    ledger.forget_gone(seconds(5)).await;
+    ledger.forget_gone(Kind::Session, seconds(5)).await;
     assert_eq!(ledger.all(Kind::Session).await.len(), 2);
     assert_eq!(ledger.owned_by(&alice(), Kind::Session).await.len(), 1);
     assert_eq!(ledger.created_by("basic:alice", Kind::Session).await.len(), 1);
-    ledger.forget_gone(seconds(6)).await;
+    ledger.forget_gone(Kind::Session, seconds(6)).await;
     assert_eq!(ledger.get(&key(1)).await, None);
     assert_eq!(ledger.all(Kind::Session).await.len(), 1);
 }
@@ -483,7 +488,7 @@ async fn an_unknown_key_is_no_error(ledger: Shared) {
     assert!(!ledger.settle(&key(1), Settlement::Gone, None, seconds(1)).await);
     assert_eq!(ledger.get(&key(1)).await, None);
     assert_eq!(ledger.by_id(Kind::Session, id(1)).await, None);
-    ledger.forget_gone(seconds(1)).await;
+    ledger.forget_gone(Kind::Session, seconds(1)).await;
 }
 
 /// A restart, for the ledgers that outlive one.
@@ -499,7 +504,11 @@ mod restart {
             Box::new(move |at| Arc::new(disk.ledger(seconds(at))) as Shared),
             Box::new(move |at| {
                 let _keep = &directory;
-                Arc::new(FileLedger::open(&path, seconds(at)).unwrap().0) as Shared
+                Arc::new(
+                    FileLedger::open(&path, seconds(at), IfSpoiled::BeginAnew)
+                        .unwrap()
+                        .0,
+                ) as Shared
             }),
         ]
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::ledger::store::Store;
 use crate::ledger::testing::*;
-use crate::ledger::{FileLedger, Ledger, Place, PlaceKey, Settlement, Standing, file};
+use crate::ledger::{FileLedger, IfSpoiled, Ledger, Place, PlaceKey, Settlement, Standing, file};
 use crate::livy::Kind;
 use crate::quota::Scope;
 
@@ -69,7 +69,13 @@ async fn the_killed() {
     };
     let loss = Loss::ALL.iter().find(|(_, word)| *word == lost).unwrap().0;
     let faults = Faults::kill_at(killed_at.parse().unwrap(), loss);
-    let opened = file::open_with(Path::new(&directory), seconds(0), faults.attach()).unwrap();
+    let opened = file::open_with(
+        Path::new(&directory),
+        seconds(0),
+        IfSpoiled::BeginAnew,
+        faults.attach(),
+    )
+    .unwrap();
     let journal = Box::new(opened.journal);
     let store = Store::with_journal(opened.places, seconds(0), journal, Duration::from_secs(1)).unwrap();
     let ledger = DiskLedger(store);
@@ -137,7 +143,7 @@ async fn kill_at_every_change(loss: Loss) {
 
 /// Whatever was written, it lies between what was acknowledged and what was begun.
 async fn check(directory: &Path, begun: usize, done: usize, is_over: bool, change: usize) {
-    let (ledger, opening) = FileLedger::open(directory, seconds(50)).unwrap();
+    let (ledger, opening) = FileLedger::open(directory, seconds(50), IfSpoiled::BeginAnew).unwrap();
     assert_eq!(opening.set_aside, None, "killed at {change}");
     let places = ledger.all(Kind::Session).await;
     for number in 1..=5 {

@@ -31,6 +31,15 @@ pub struct Opening {
     pub places: usize,
 }
 
+/// What is done about a file that cannot be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfSpoiled {
+    /// It is set aside and a new one is begun: whose sessions are whose can be learnt from Livy again.
+    BeginAnew,
+    /// It stays, and nothing is opened until somebody has decided: nothing else knows whose sessions are whose.
+    Refuse,
+}
+
 /// Why a ledger is not opened. What was written down is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -49,6 +58,18 @@ pub enum OpenError {
         version: u32,
         /// What this gateway reads.
         known: u32,
+    },
+    /// Who owns what stood only in a file that cannot be trusted.
+    #[error(
+        "{} cannot be trusted ({reason}), and with livy.impersonation = \"off\" nothing else tells whose sessions are \
+         whose; put a good copy in its place, or delete what runs at Livy, move the file away and start with a new one",
+        path.display()
+    )]
+    Spoiled {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The world is in the way: permissions, a full disk.
     #[error("cannot {doing} of the ledger in {}: {reason}", path.display())]
@@ -71,8 +92,8 @@ pub(super) struct Opened {
 }
 
 /// Opens the ledger in `directory`, or begins one; places are as they stand after a start at `at`.
-pub(super) fn open(directory: &Path, at: Duration) -> Result<Opened, OpenError> {
-    open_with(directory, at, on_disk)
+pub(super) fn open(directory: &Path, at: Duration, if_spoiled: IfSpoiled) -> Result<Opened, OpenError> {
+    open_with(directory, at, if_spoiled, on_disk)
 }
 
 /// How a file becomes a database; tests put a failing disk in between.
@@ -95,7 +116,12 @@ pub(super) fn settings() -> Builder {
 }
 
 /// As [`open`], with a disk of one's own.
-pub(super) fn open_with(directory: &Path, at: Duration, attach: impl Attach) -> Result<Opened, OpenError> {
+pub(super) fn open_with(
+    directory: &Path,
+    at: Duration,
+    if_spoiled: IfSpoiled,
+    attach: impl Attach,
+) -> Result<Opened, OpenError> {
     make_directory(directory).map_err(failed(directory, "make the directory"))?;
     let lock = lock(directory)?;
     let path = directory.join(FILE);
@@ -105,6 +131,9 @@ pub(super) fn open_with(directory: &Path, at: Duration, attach: impl Attach) -> 
         match load(&path, at, &attach) {
             Ok(loaded) => return Ok(loaded.opened(path, lock, None, attach)),
             Err(Trouble::Refused(error)) => return Err(error),
+            Err(Trouble::Spoiled(reason)) if if_spoiled == IfSpoiled::Refuse => {
+                return Err(OpenError::Spoiled { path, reason });
+            }
             Err(Trouble::Spoiled(reason)) => {
                 let aside = move_aside(&path).map_err(failed(&path, "set aside the spoiled file"))?;
                 tracing::error!(

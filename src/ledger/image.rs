@@ -172,11 +172,10 @@ impl Image {
         self.insert(place)
     }
 
-    /// Forgets the places that are gone and changed before `before`.
-    pub(super) fn forget_gone(&mut self, before: Duration) {
+    /// Forgets the places of one kind that are gone and changed before `before`.
+    pub(super) fn forget_gone(&mut self, kind: Kind, before: Duration) {
         let forgotten: Vec<PlaceKey> = self
-            .places
-            .values()
+            .all(kind)
             .filter(|place| place.standing == Standing::Gone && place.changed < before)
             .map(|place| place.key.clone())
             .collect();

@@ -235,7 +235,7 @@ impl Medium {
         match self {
             Self::Disk(disk) => disk.ledger(at),
             Self::File(directory) => {
-                let opened = file::open(directory.path(), at).unwrap();
+                let opened = file::open(directory.path(), at, IfSpoiled::BeginAnew).unwrap();
                 assert_eq!(opened.set_aside, None);
                 let journal = Box::new(opened.journal);
                 DiskLedger(Store::with_journal(opened.places, at, journal, seconds(1)).unwrap())
@@ -331,7 +331,9 @@ impl World {
                 self.model
                     .places
                     .retain(|place| place.standing != Standing::Gone || place.changed >= before);
-                self.ledger().forget_gone(before).await;
+                for kind in Kind::ALL {
+                    self.ledger().forget_gone(kind, before).await;
+                }
             }
             Op::Disk(fault) => {
                 if let Medium::Disk(disk) = &self.medium {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::identity::LivyUser;
-use crate::ledger::file::{self, OpenError, Opening};
+use crate::ledger::file::{self, IfSpoiled, OpenError, Opening};
 use crate::ledger::image::{Image, Settled};
 use crate::ledger::writer::{Journal, RETRY, Writer};
 use crate::ledger::{Ledger, NoPlace, Place, PlaceKey, Reservation, Settlement};
@@ -53,8 +53,8 @@ impl FileLedger {
     /// Opens the ledger in `directory`, or begins one. It has the directory for itself as long as it lives.
     ///
     /// `at` is the time of the start, from which what was read counts as changed. Reads the whole file and blocks.
-    pub fn open(directory: &Path, at: Duration) -> Result<(Self, Opening), OpenError> {
-        let opened = file::open(directory, at)?;
+    pub fn open(directory: &Path, at: Duration, if_spoiled: IfSpoiled) -> Result<(Self, Opening), OpenError> {
+        let opened = file::open(directory, at, if_spoiled)?;
         let opening = Opening {
             instance: opened.instance,
             set_aside: opened.set_aside,
@@ -200,9 +200,9 @@ impl<L: Local> Ledger for L {
         Box::pin(ready(is_new))
     }
 
-    fn forget_gone(&self, before: Duration) -> BoxFuture<'_, ()> {
+    fn forget_gone(&self, kind: Kind, before: Duration) -> BoxFuture<'_, ()> {
         // Their records went when they did.
-        self.store().image().forget_gone(before);
+        self.store().image().forget_gone(kind, before);
         Box::pin(ready(()))
     }
 

@@ -143,6 +143,32 @@ async fn a_creation_in_doubt_keeps_its_place_and_what_livy_makes_of_it_later_is_
 }
 
 #[tokio::test]
+async fn ghosts_are_kept_where_the_operator_wants_that_and_are_their_creators_then() {
+    let keep = "[quota]\nsessions = 1\nbatches = 1\n[state]\nstore = \"memory\"\nghosts = \"keep\"\n";
+    let rig = Setup::new().rest(keep).start().await;
+    let late = rig
+        .livy()
+        .fault(Fault::act_after_disconnect().on("POST", "/sessions"));
+    create(&rig).await.expect_refusal(409, "outcome_unknown");
+    late.release();
+    rig.livy().fault(Fault::ghost().on("POST", "/batches"));
+    let batch = post("/livy/batches", r#"{"file":"hdfs:///a.jar"}"#);
+    rig.ask(&batch).await.expect_status(400);
+    for kind in ["sessions", "batches"] {
+        eventually("it is in its creator's list", async || {
+            let list = rig.ask(&plain("GET", &format!("/livy/{kind}"))).await;
+            list.status == 200 && list.json()["total"] == 1
+        })
+        .await;
+    }
+    create(&rig).await.expect_refusal(429, "quota_exceeded");
+    rig.ask(&batch).await.expect_refusal(429, "quota_exceeded");
+    for path in ["/livy/sessions/0", "/livy/batches/0"] {
+        rig.ask(&plain("DELETE", path)).await.expect_status(200);
+    }
+}
+
+#[tokio::test]
 async fn the_same_idempotency_key_gives_the_same_session() {
     let rig = Rig::start().await;
     let with_key = |key: &str, body: &str| {

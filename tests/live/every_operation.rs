@@ -21,8 +21,8 @@ async fn every_operation_has_the_outcome_that_livy_itself_gives() {
                 .asked
                 .replace(&livy.files().display().to_string(), "FILES");
             if is_denial(&through.reply) {
-                refusals.push((asked, through.reply.status));
                 assert_eq!(through.reply.status, direct.reply.status, "{asked}");
+                refusals.push((asked, through.reply.status));
             } else if let Some(difference) = outcomes(&direct.reply, &through.reply) {
                 differences.push(format!("{asked}, Livy and gateway: {difference}"));
             }

@@ -8,7 +8,7 @@ use crate::ledger::{FileLedger, Ledger, NoPlace, Settlement, Standing};
 use crate::livy::Kind;
 
 fn open(directory: &Path) -> (FileLedger, Opening) {
-    FileLedger::open(directory, seconds(0)).unwrap()
+    FileLedger::open(directory, seconds(0), IfSpoiled::BeginAnew).unwrap()
 }
 
 fn put(path: &Path, table: TableDefinition<'_, &str, &str>, key: &str, value: &str) {
@@ -69,7 +69,7 @@ fn nobody_else_may_read_it() {
 fn a_second_gateway_is_refused_and_the_file_stays() {
     let directory = tempfile::tempdir().unwrap();
     let (_first, opening) = open(directory.path());
-    let second = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    let second = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap_err();
     assert!(matches!(second, OpenError::InUse(_)));
     assert!(
         second.to_string().contains("is used by another gateway"),
@@ -84,7 +84,7 @@ fn a_database_that_another_program_holds_is_not_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
     let _other = open_database(&directory.path().join(FILE), Existing::Must, &on_disk).unwrap();
-    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    let refused = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap_err();
     assert!(matches!(refused, OpenError::InUse(_)), "{refused}");
 }
 
@@ -94,7 +94,7 @@ fn a_file_of_a_newer_gateway_is_left_alone() {
     drop(open(directory.path()));
     let path = directory.path().join(FILE);
     put(&path, META, FORMAT_VERSION_KEY, "7");
-    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    let refused = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap_err();
     assert_eq!(
         refused.to_string(),
         format!(
@@ -104,7 +104,7 @@ fn a_file_of_a_newer_gateway_is_left_alone() {
     );
     put(&path, META, FORMAT_VERSION_KEY, "1");
     put_record(&path, br#"{"version":3,"color":"red"}"#);
-    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    let refused = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap_err();
     assert!(matches!(refused, OpenError::Newer { version: 3, .. }));
 }
 
@@ -157,6 +157,22 @@ async fn a_file_that_cannot_be_trusted_is_set_aside_and_never_overwritten() {
 }
 
 #[test]
+fn a_spoiled_file_that_nothing_can_replace_stays_and_is_refused_each_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    fs::write(&path, [0x5a; 9000]).unwrap();
+    for _ in 0..2 {
+        let refused = FileLedger::open(directory.path(), seconds(0), IfSpoiled::Refuse).unwrap_err();
+        assert!(matches!(refused, OpenError::Spoiled { .. }), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), [0x5a; 9000]);
+    }
+    // A new one may be begun where there is none.
+    fs::remove_file(&path).unwrap();
+    let (_, opening) = FileLedger::open(directory.path(), seconds(0), IfSpoiled::Refuse).unwrap();
+    assert_eq!((opening.set_aside, opening.places), (None, 0));
+}
+
+#[test]
 fn a_page_that_was_altered_is_noticed_wherever_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);
@@ -187,7 +203,7 @@ fn a_file_that_may_not_be_opened_is_not_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     // Stands for whatever the system refuses; a directory is refused to root, too.
     fs::create_dir(directory.path().join(FILE)).unwrap();
-    let refused = FileLedger::open(directory.path(), seconds(0)).unwrap_err();
+    let refused = FileLedger::open(directory.path(), seconds(0), IfSpoiled::BeginAnew).unwrap_err();
     assert!(matches!(refused, OpenError::Failed { .. }), "{refused}");
     assert!(directory.path().join(FILE).is_dir());
 }
@@ -196,7 +212,13 @@ fn a_file_that_may_not_be_opened_is_not_set_aside() {
 async fn a_disk_that_fails_refuses_creations_until_it_works_again() {
     let directory = tempfile::tempdir().unwrap();
     let faults = Faults::default();
-    let opened = open_with(directory.path(), seconds(0), faults.attach()).unwrap();
+    let opened = open_with(
+        directory.path(),
+        seconds(0),
+        IfSpoiled::BeginAnew,
+        faults.attach(),
+    )
+    .unwrap();
     let retry = Duration::from_millis(5);
     let store = Store::with_journal(opened.places, seconds(0), Box::new(opened.journal), retry).unwrap();
     let ledger = DiskLedger(store);
@@ -223,7 +245,9 @@ async fn a_disk_that_fails_refuses_creations_until_it_works_again() {
 async fn what_is_gone_leaves_the_file_and_its_room_is_used_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);
-    let mut journal = super::open(directory.path(), seconds(0)).unwrap().journal;
+    let mut journal = super::open(directory.path(), seconds(0), IfSpoiled::BeginAnew)
+        .unwrap()
+        .journal;
     let record = record::encode(&place(1)).unwrap();
     let numbers = |round: u64| (0..200).map(move |number| round * 1000 + number);
     let mut sizes = Vec::new();
@@ -255,7 +279,9 @@ async fn what_is_gone_leaves_the_file_and_its_room_is_used_again() {
 fn a_large_file_with_little_in_it_is_made_smaller_at_a_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(FILE);
-    let mut journal = super::open(directory.path(), seconds(0)).unwrap().journal;
+    let mut journal = super::open(directory.path(), seconds(0), IfSpoiled::BeginAnew)
+        .unwrap()
+        .journal;
     let change = |number, record| Change {
         marker: marker(number),
         record,
