@@ -103,21 +103,10 @@ struct Known<'a> {
     places: &'a HashMap<PlaceKey, Arc<Place>>,
     /// What the list before did not show, with the time of its last change then.
     missed: &'a HashMap<PlaceKey, Duration>,
-    /// When the list before began; a creation that was in doubt before went to the Livy of that list.
-    before: Option<Duration>,
+    /// The list before; a creation that was in doubt before it began went to the Livy of that list, or an earlier one.
+    before: Option<&'a Snapshot>,
     policy: &'a Policy,
     untold: &'a Untold,
-}
-
-/// What the list before leaves to be compared with.
-#[derive(Debug, Default)]
-struct Past {
-    /// When it began; nothing before the first one.
-    began: Option<Duration>,
-    /// What it did not show, with the time of its last change then.
-    missed: HashMap<PlaceKey, Duration>,
-    /// Whether it showed a restart of Livy, which the next list may show as well.
-    is_restarted: bool,
 }
 
 /// What one whole list says.
@@ -132,35 +121,24 @@ struct Judged {
 fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
     let mut changes = Vec::new();
     let mut listed = HashSet::with_capacity(listing.rows().len());
-    let mut is_restarted = false;
     for row in listing.rows() {
         let key = key_of(known.kind, row);
         match known.places.get(&key) {
             None => changes.push(Change::Adopt(Box::new(adopted(row, key.clone(), known)))),
             // It changed while the list was on its way: the next one tells.
             Some(place) if place.changed >= known.began => {}
-            Some(place) => {
-                is_restarted |= seen(row, place, known, &mut changes);
-            }
+            Some(place) => seen(row, place, known, &mut changes),
         }
         listed.insert(key);
     }
-    let ids: HashMap<SessionId, PlaceKey> = listing
-        .rows()
-        .iter()
-        .map(|row| (row.id, key_of(known.kind, row)))
-        .collect();
-    let absent = known
-        .places
-        .values()
-        .filter(|place| !listed.contains(&place.key) && place.changed < known.began);
-    let absent: Vec<_> = absent.collect();
-    is_restarted |= absent.iter().any(|place| {
-        let taken = place.standing.id().and_then(|id| ids.get(&id));
-        taken.is_some_and(|key| *key != place.key)
-    });
-    for place in absent {
-        if let Some(why) = is_over(place, is_restarted, known) {
+    let is_restarted = known
+        .before
+        .is_some_and(|before| is_of_another_livy(listing, before.listing()));
+    for place in known.places.values() {
+        if !listed.contains(&place.key)
+            && place.changed < known.began
+            && let Some(why) = is_over(place, is_restarted, known)
+        {
             changes.push(Change::Free(place.key.clone(), why));
         }
     }
@@ -170,8 +148,18 @@ fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
     }
 }
 
-/// A place that the list shows. Whether it proves that Livy was restarted.
-fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) -> bool {
+/// Whether Livy was restarted between two lists: one number means two sessions. Only that it did so between these two
+/// tells which creations ended with it, so what the ledger remembers of older numbers proves nothing.
+fn is_of_another_livy(listing: &Listing, before: &Listing) -> bool {
+    let shown: HashMap<SessionId, &Row> = before.rows().iter().map(|row| (row.id, row)).collect();
+    listing.rows().iter().any(|row| {
+        let same_number = shown.get(&row.id);
+        same_number.is_some_and(|other| other.name != row.name || other.proxy_user != row.proxy_user)
+    })
+}
+
+/// A place that the list shows.
+fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) {
     let key = place.key.clone();
     let exists = Change::Exists(key.clone(), row.id, row.is_finished());
     // Nobody has told Livy anything about what belongs to nobody.
@@ -194,12 +182,10 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) 
         (PlaceKey::Found(..), _) if !is_same(row, place, known) => {
             changes.push(Change::Replaced(key.clone()));
             changes.push(Change::Adopt(Box::new(adopted(row, key, known))));
-            return true;
         }
         (_, Standing::Owned { id, is_finished }) if id == row.id && is_finished == row.is_finished() => {}
         (_, Standing::Owned { .. } | Standing::InDoubt | Standing::Gone) => changes.push(exists),
     }
-    false
 }
 
 fn is_same(row: &Row, place: &Place, known: &Known<'_>) -> bool {
@@ -211,7 +197,7 @@ fn is_over(place: &Place, is_restarted: bool, known: &Known<'_>) -> Option<Why> 
     match place.standing {
         Standing::Open | Standing::Gone => None,
         Standing::InDoubt => {
-            let is_of_before = known.before.is_some_and(|before| place.changed < before);
+            let is_of_before = known.before.is_some_and(|before| place.changed < before.began);
             let age = known.began.saturating_sub(place.changed);
             if is_restarted && is_of_before {
                 Some(Why::Restarted)
@@ -295,13 +281,13 @@ fn scopes_of(owner: Option<&LivyUser>, policy: &Policy) -> Vec<Scope> {
 impl Reconciler {
     /// Keeps the list of one kind, for as long as the process runs.
     pub async fn run(self, kind: Kind) {
-        let mut past = Past::default();
+        let mut missed = HashMap::new();
         loop {
             let earliest = sleep(CALL_INTERVAL);
             let began = self.moments.next();
             match self.fetch(kind).await {
                 Ok(listing) => {
-                    past = self.apply(kind, began, &listing, &past).await;
+                    missed = self.apply(kind, began, &listing, &missed).await;
                     metrics::reconciled(kind, self.moments.next().saturating_sub(began));
                     self.lists.publish(kind, Snapshot::new(kind, began, listing));
                 }
@@ -347,20 +333,27 @@ impl Reconciler {
         })
     }
 
-    /// Applies what follows from a list. Gives back what the next one is compared with.
-    async fn apply(&self, kind: Kind, began: Duration, listing: &Listing, past: &Past) -> Past {
+    /// Applies what follows from a list. Gives back what it did not show.
+    async fn apply(
+        &self,
+        kind: Kind,
+        began: Duration,
+        listing: &Listing,
+        missed: &HashMap<PlaceKey, Duration>,
+    ) -> HashMap<PlaceKey, Duration> {
         let places = self.ledger.all(kind).await;
         let places: HashMap<_, _> = places
             .into_iter()
             .map(|place| (place.key.clone(), place))
             .collect();
         let policy = self.policy.current();
+        let before = self.lists.last(kind);
         let known = Known {
             kind,
             began,
             places: &places,
-            missed: &past.missed,
-            before: past.began,
+            missed,
+            before: before.as_deref(),
             policy: &policy,
             untold: &self.untold,
         };
@@ -368,7 +361,7 @@ impl Reconciler {
             changes,
             is_restarted,
         } = judge(listing, &known);
-        if is_restarted && !past.is_restarted {
+        if is_restarted {
             self.tell_restart(kind);
         }
         for change in changes {
@@ -379,14 +372,10 @@ impl Reconciler {
         let gone_and_listed = places
             .values()
             .any(|place| place.standing == Standing::Gone && listed.contains(&place.key));
-        if !gone_and_listed && let Some(before) = past.began {
-            self.ledger.forget_gone(kind, before).await;
+        if !gone_and_listed && let Some(before) = &before {
+            self.ledger.forget_gone(kind, before.began).await;
         }
-        Past {
-            began: Some(began),
-            missed: missing(listing, &known),
-            is_restarted,
-        }
+        missing(listing, &known)
     }
 
     async fn carry_out(&self, kind: Kind, began: Duration, change: Change, policy: &Policy) {
