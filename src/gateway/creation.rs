@@ -16,6 +16,7 @@ use super::answer::{AnswerBody, LIVYS_JSON};
 use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_own_location;
+use super::unsettled::Unsettled;
 use super::{Gateway, audit, reply};
 use crate::access::Grant;
 use crate::body_policy::CheckedBody;
@@ -134,6 +135,7 @@ impl Gateway {
             }
             Err(refusal) => return Done::without_livy(Err(self.refusal(refusal, &reservation).await)),
         }
+        let place = Unsettled::new(&self.0.shared, key.clone());
         let turn = match self
             .0
             .shared
@@ -144,6 +146,7 @@ impl Gateway {
             Ok(turn) => turn,
             Err(denial) => {
                 self.settle(&key, Settlement::Gone).await;
+                place.settled();
                 return Done::without_livy(Err(denial));
             }
         };
@@ -157,6 +160,7 @@ impl Gateway {
         };
         drop(turn);
         done.answer = self.conclude(policy, &origin, &reservation, done.answer).await;
+        place.settled();
         done
     }
 
@@ -171,12 +175,17 @@ impl Gateway {
             .ledger
             .reserve(reservation.clone(), shared.moments.next())
             .await;
-        if !matches!(first, Err(NoPlace::Exceeded { .. } | NoPlace::NameTaken { .. })) {
-            return Ok(first);
-        }
+        let held_in: &[Kind] = match &first {
+            Err(NoPlace::Exceeded { exceeded, .. }) => exceeded.dimension.kinds(),
+            Err(NoPlace::NameTaken { .. }) => &[kind],
+            Ok(()) | Err(NoPlace::Before(_) | NoPlace::Unavailable(_)) => return Ok(first),
+        };
         // What ended meanwhile is free: one fresh look before anybody is refused.
-        if shared.lists.since(kind, shared.moments.next()).await.is_err() {
-            return Ok(first);
+        let now = shared.moments.next();
+        for kind in held_in {
+            if shared.lists.since(*kind, now).await.is_err() {
+                return Ok(first);
+            }
         }
         Ok(shared.ledger.reserve(reservation, shared.moments.next()).await)
     }
@@ -271,7 +280,8 @@ impl Gateway {
                     Leftover::None | Leftover::Deleted => {
                         (Settlement::Gone, GhostEnd::Deleted, Decision::Done)
                     }
-                    Leftover::Remains => (Settlement::Owned(row.id), GhostEnd::Remains, Decision::Failed),
+                    // In doubt it counts and nobody can reach it; the reconciler tries to delete it again.
+                    Leftover::Remains => (Settlement::InDoubt, GhostEnd::Remains, Decision::Failed),
                 };
                 self.settle(&key, settlement).await;
                 metrics::ghost(Ghost::WrongUser, end);

@@ -7,7 +7,7 @@
 //! puts it in again: [`Image::hook`] and [`Image::unhook`] are the only two that touch an index.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,11 +172,12 @@ impl Image {
         self.insert(place)
     }
 
-    /// Forgets the places of one kind that are gone and changed before `before`.
-    pub(super) fn forget_gone(&mut self, kind: Kind, before: Duration) {
+    /// Forgets the places of one kind that are gone, changed before `before` and are none of `listed`.
+    pub(super) fn forget_gone(&mut self, kind: Kind, before: Duration, listed: &HashSet<PlaceKey>) {
         let forgotten: Vec<PlaceKey> = self
             .all(kind)
             .filter(|place| place.standing == Standing::Gone && place.changed < before)
+            .filter(|place| !listed.contains(&place.key))
             .map(|place| place.key.clone())
             .collect();
         for key in forgotten {

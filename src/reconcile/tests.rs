@@ -402,12 +402,17 @@ fn without_impersonation_what_livy_says_makes_nobody_an_owner() {
 #[test]
 fn what_runs_as_somebody_else_than_livy_was_told_is_found_out() {
     let marker = marker(1);
-    for standing in [owned(1), Standing::InDoubt] {
-        let scene = Scene::of(vec![place(key(1), standing, 3)]);
-        for user in [None, Some("bob"), Some("Alice"), Some("")] {
-            let line = (1, Some(marker.as_str()), user, "idle");
-            assert_eq!(scene.changes(&[line]), [Change::Disobeyed(key(1), id(1))]);
-        }
+    let new = Scene::of(vec![place(key(1), Standing::InDoubt, 3)]);
+    let old = Scene::of(vec![place(key(1), owned(1), 3)]);
+    for user in [None, Some("bob"), Some("Alice"), Some("")] {
+        let line = (1, Some(marker.as_str()), user, "idle");
+        assert_eq!(new.changes(&[line]), [Change::Disobeyed(key(1), id(1))]);
+        // Somebody works with it, and may have been let to before Livy had to obey.
+        let kept = [
+            Change::RunsAsAnother(key(1), id(1)),
+            Change::Exists(key(1), id(1), false),
+        ];
+        assert_eq!(old.changes(&[line]), kept);
     }
     // Nobody has told Livy anything about what belongs to nobody.
     let nobodys = Place {
@@ -428,12 +433,8 @@ fn what_livy_created_though_nobody_was_told_is_unwanted() {
     scene.untold.add(key(1));
     let changes = scene.changes(&[line]);
     assert!(
-        matches!(
-            changes.as_slice(),
-            [Change::Exists(existing, _, false), Change::Unwanted(unwanted, _, _)]
-                if *existing == key(1) && *unwanted == key(1)
-        ),
-        "it counts until it is deleted: {changes:?}"
+        matches!(changes.as_slice(), [Change::Unwanted(unwanted, _, _)] if *unwanted == key(1)),
+        "it stays in doubt, and so counts, until it is deleted: {changes:?}"
     );
     // What Livy had refused or deleted, and lists.
     let scene = Scene::of(vec![place(key(1), Standing::Gone, 3)]);
@@ -443,4 +444,36 @@ fn what_livy_created_though_nobody_was_told_is_unwanted() {
         "{changes:?}"
     );
     assert_eq!(scene.changes(&[]), [], "and its absence is as it should be");
+}
+
+#[test]
+fn what_lists_did_not_show_for_a_while_is_its_owners_when_they_show_it_again() {
+    let marker = marker(1);
+    let line = (1, Some(marker.as_str()), Some("alice"), "idle");
+    let scene = Scene::of(vec![place(key(1), Standing::Gone, 3)]);
+    scene.untold.spare(Kind::Session, key(1));
+    assert_eq!(scene.changes(&[line]), [Change::Exists(key(1), id(1), false)]);
+    // Until it is refused or deleted after that.
+    scene.untold.remove(&key(1));
+    let changes = scene.changes(&[line]);
+    assert!(
+        matches!(changes.as_slice(), [Change::Unwanted(..)]),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn what_was_freed_is_remembered_as_long_as_the_ledger_does() {
+    let scene = Scene::of(vec![place(key(1), Standing::Gone, 3)]);
+    scene.untold.spare(Kind::Session, key(1));
+    scene.untold.spare(Kind::Batch, key(2));
+    let places: HashMap<_, _> = scene
+        .places
+        .iter()
+        .map(|place| (place.key.clone(), Arc::new(place.clone())))
+        .collect();
+    scene.untold.forget_spared(Kind::Session, &places);
+    assert!(scene.untold.is_spared(&key(1)) && scene.untold.is_spared(&key(2)));
+    scene.untold.forget_spared(Kind::Session, &HashMap::new());
+    assert!(!scene.untold.is_spared(&key(1)) && scene.untold.is_spared(&key(2)));
 }
