@@ -3,6 +3,7 @@
 //! It takes its place in every scope before Livy hears of it, and one of three things follows: it is owned, the place
 //! is free again, or it is in doubt. All of it runs in a task of its own, whether or not the client waits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -116,6 +117,9 @@ impl Gateway {
             base: errand.base.clone(),
             request_id: errand.request_id.clone(),
         };
+        if let Some(before) = self.asked_before(&reservation).await {
+            return Done::without_livy(self.again(policy, &origin, &before, &reservation).await);
+        }
         let owner = reservation.owner.clone();
         let key = PlaceKey::Marker(reservation.marker.clone());
         let taken = match self.take_place(kind, reservation.clone()).await {
@@ -152,6 +156,13 @@ impl Gateway {
         drop(turn);
         done.answer = self.conclude(policy, &origin, &reservation, done.answer).await;
         done
+    }
+
+    /// What the same `Idempotency-Key` led to. Looked up before anything can fail: what it led to may exist, and then no
+    /// answer may say that nothing was done.
+    async fn asked_before(&self, reservation: &Reservation) -> Option<Arc<Place>> {
+        let key = reservation.idempotency?.key;
+        self.0.shared.ledger.by_idempotency(&key).await
     }
 
     async fn take_place(&self, kind: Kind, reservation: Reservation) -> Result<Result<(), NoPlace>, Denial> {
@@ -340,7 +351,9 @@ impl Gateway {
                 {
                     Some(text) => text.to_owned(),
                     None => {
-                        let snapshot = shared.lists.since(place.kind, shared.moments.next()).await?;
+                        // It was created, whether or not Livy can be asked now.
+                        let snapshot = shared.lists.since(place.kind, shared.moments.next()).await;
+                        let snapshot = snapshot.map_err(|_| Denial::CreationUnderWay)?;
                         let row = snapshot.row(&place.key).map(|(_, text)| text.to_owned());
                         row.ok_or(Denial::CreationUnderWay)?
                     }
