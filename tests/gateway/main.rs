@@ -20,6 +20,7 @@ mod identity;
 mod listener;
 mod operations;
 mod ownership;
+mod race;
 mod reload;
 mod rules;
 mod shutdown;
