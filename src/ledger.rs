@@ -234,6 +234,9 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
         name: &'a SessionName,
     ) -> BoxFuture<'a, Option<Arc<Place>>>;
 
+    /// What this idempotency key led to, unless it is gone.
+    fn by_idempotency<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Option<Arc<Place>>>;
+
     /// One place.
     fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Arc<Place>>>;
 

@@ -4,6 +4,7 @@
 //! is free again, or it is in doubt. All of it runs in a task of its own, whether or not the client waits.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -122,6 +123,9 @@ impl Gateway {
             request_id: errand.request_id.clone(),
             peer: errand.peer,
         };
+        if let Some(before) = self.asked_before(&reservation).await {
+            return Done::without_livy(self.again(policy, &origin, &before, &reservation).await);
+        }
         let owner = reservation.owner.clone();
         let key = PlaceKey::Marker(reservation.marker.clone());
         let taken = match self.take_place(kind, reservation.clone()).await {
@@ -162,6 +166,13 @@ impl Gateway {
         done.answer = self.conclude(policy, &origin, &reservation, done.answer).await;
         place.settled();
         done
+    }
+
+    /// What the same `Idempotency-Key` led to. Looked up before anything can fail: what it led to may exist, and then no
+    /// answer may say that nothing was done.
+    async fn asked_before(&self, reservation: &Reservation) -> Option<Arc<Place>> {
+        let key = reservation.idempotency?.key;
+        self.0.shared.ledger.by_idempotency(&key).await
     }
 
     async fn take_place(&self, kind: Kind, reservation: Reservation) -> Result<Result<(), NoPlace>, Denial> {
@@ -363,7 +374,9 @@ impl Gateway {
                 {
                     Some(text) => text.to_owned(),
                     None => {
-                        let snapshot = shared.lists.since(place.kind, shared.moments.next()).await?;
+                        // It was created, whether or not Livy can be asked now.
+                        let snapshot = shared.lists.since(place.kind, shared.moments.next()).await;
+                        let snapshot = snapshot.map_err(|_| Denial::CreationUnderWay)?;
                         let row = snapshot.row(&place.key).map(|(_, text)| text.to_owned());
                         row.ok_or(Denial::CreationUnderWay)?
                     }

@@ -272,13 +272,16 @@ async fn an_idempotency_key_leads_to_the_first_place_until_that_is_gone(ledger: 
         // The second is over the limit as well: it asks for nothing new, so that does not matter.
         ..reservation(number, 1)
     };
+    assert_eq!(ledger.by_idempotency(&[1; 32]).await, None);
     ledger.reserve(again(1, 1), seconds(1)).await.unwrap();
     for body in [1, 2] {
         let before = ledger.reserve(again(2, body), seconds(2)).await;
         let first = ledger.get(&key(1)).await.unwrap();
+        assert_eq!(ledger.by_idempotency(&[1; 32]).await, Some(Arc::clone(&first)));
         assert_eq!(before, Err(NoPlace::Before(first)));
     }
     ledger.settle(&key(1), Settlement::Gone, None, seconds(3)).await;
+    assert_eq!(ledger.by_idempotency(&[1; 32]).await, None);
     ledger.reserve(again(2, 1), seconds(4)).await.unwrap();
 }
 

@@ -66,7 +66,7 @@ impl Image {
     pub(super) fn reserve(&mut self, reservation: Reservation, at: Duration) -> Result<(), NoPlace> {
         let key = PlaceKey::Marker(reservation.marker);
         if let Some(idempotency) = reservation.idempotency
-            && let Some(before) = self.first(self.by_idempotency.get(&idempotency.key))
+            && let Some(before) = self.by_idempotency(&idempotency.key)
         {
             return Err(NoPlace::Before(Arc::clone(before)));
         }
@@ -193,6 +193,11 @@ impl Image {
     /// The owner's place of this name.
     pub(super) fn by_name(&self, owner: &LivyUser, kind: Kind, name: &str) -> Option<&Arc<Place>> {
         self.first(self.by_name.get(&(owner.clone(), kind, name.into())))
+    }
+
+    /// What an idempotency key led to.
+    pub(super) fn by_idempotency(&self, key: &[u8; 32]) -> Option<&Arc<Place>> {
+        self.first(self.by_idempotency.get(key))
     }
 
     /// One place.

@@ -228,6 +228,11 @@ impl<L: Local> Ledger for L {
         Box::pin(ready(found))
     }
 
+    fn by_idempotency<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Option<Arc<Place>>> {
+        let found = self.store().read(|image| image.by_idempotency(key).cloned());
+        Box::pin(ready(found))
+    }
+
     fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Arc<Place>>> {
         Box::pin(ready(self.store().read(|image| image.get(key).cloned())))
     }
