@@ -104,7 +104,9 @@ fn may_use(
     if owned.owner == Some(acting.livy_user()) {
         return Some((acting, None));
     }
-    if let Some(owner) = owned.owner
+    // Only for whom nobody was named: who names alice is never given what is bob's.
+    if !acting.is_on_behalf()
+        && let Some(owner) = owned.owner
         && owned.created_by == Some(principal.subject().to_string().as_str())
         && let Some(delegated) = rules.identities.as_delegate(principal, peer, owner)
     {

@@ -7,6 +7,7 @@
 //! A place is known by its [`Marker`], which is also the session's name at Livy. What was created around the gateway
 //! has none of ours, and is *adopted*: seen in Livy's list, charged, and addressed by its number.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,8 +215,13 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
     /// Takes up what was found at Livy. Nothing happens if the key is known. Whether it was taken up.
     fn adopt(&self, place: Place, at: Duration) -> BoxFuture<'_, bool>;
 
-    /// Forgets places of one kind that are gone: those that changed before `before`.
-    fn forget_gone(&self, kind: Kind, before: Duration) -> BoxFuture<'_, ()>;
+    /// Forgets places of one kind that are gone: those that changed before `before` and are none of `listed`.
+    fn forget_gone<'a>(
+        &'a self,
+        kind: Kind,
+        before: Duration,
+        listed: &'a HashSet<PlaceKey>,
+    ) -> BoxFuture<'a, ()>;
 
     /// The place of this number.
     fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Arc<Place>>>;
@@ -227,6 +233,9 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
         kind: Kind,
         name: &'a SessionName,
     ) -> BoxFuture<'a, Option<Arc<Place>>>;
+
+    /// What this idempotency key led to, unless it is gone.
+    fn by_idempotency<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Option<Arc<Place>>>;
 
     /// One place.
     fn get<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, Option<Arc<Place>>>;

@@ -6,14 +6,14 @@
 //! since Livy was seen to create sessions seconds after the connection that asked for them was gone.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::clock::Moments;
 use crate::denial::Denial;
@@ -56,26 +56,67 @@ pub struct Reconciler {
     pub impersonation: Arc<ImpersonationWatch>,
 }
 
-/// Creations whose answer was lost and whose client was told so: if Livy made them after all, nobody knows of them.
+/// What decides whether something that Livy shows again is deleted: whom was told what of it.
 #[derive(Debug, Default)]
-pub struct Untold(Mutex<HashSet<PlaceKey>>);
+pub struct Untold(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    /// Creations whose answer was lost and whose client was told so: if Livy made them, nobody knows of them.
+    untold: HashSet<PlaceKey>,
+    /// What was freed because lists did not show it, or by hand: if it is there all the same, it is its owner's still.
+    spared: HashMap<PlaceKey, Kind>,
+    /// What is being deleted now.
+    deleting: HashSet<PlaceKey>,
+}
 
 impl Untold {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Nobody was told of this one.
     pub fn add(&self, key: PlaceKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.told().untold.insert(key);
+    }
+
+    /// Its place was freed though nobody refused or deleted it.
+    pub fn spare(&self, kind: Kind, key: PlaceKey) {
+        let mut told = self.told();
+        told.untold.remove(&key);
+        told.spared.insert(key, kind);
     }
 
     fn contains(&self, key: &PlaceKey) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(key)
+        self.told().untold.contains(key)
     }
 
-    /// It is known now, or gone.
+    fn is_spared(&self, key: &PlaceKey) -> bool {
+        self.told().spared.contains_key(key)
+    }
+
+    /// What became of it is known now.
     pub fn remove(&self, key: &PlaceKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let mut told = self.told();
+        told.untold.remove(key);
+        told.spared.remove(key);
+    }
+
+    /// Forgets what was freed and is in no ledger any more.
+    fn forget_spared(&self, kind: Kind, places: &HashMap<PlaceKey, Arc<Place>>) {
+        self.told()
+            .spared
+            .retain(|key, other| *other != kind || places.contains_key(key));
+    }
+
+    /// Whether its deletion may begin: nobody else has begun it, and not too many go on.
+    fn begin_deletion(&self, key: &PlaceKey) -> bool {
+        let mut told = self.told();
+        told.deleting.len() < DELETIONS_AT_ONCE && told.deleting.insert(key.clone())
+    }
+
+    fn end_deletion(&self, key: &PlaceKey) {
+        self.told().deleting.remove(key);
     }
 }
 
@@ -90,10 +131,20 @@ enum Change {
     Adopt(Box<Place>),
     /// It exists though Livy refused to create it, or nobody was told of it.
     Unwanted(PlaceKey, SessionId, Ghost),
-    /// It runs as somebody else than Livy was told.
+    /// It is new, and runs as somebody else than Livy was told.
     Disobeyed(PlaceKey, SessionId),
+    /// It was known before, and runs as somebody else than Livy would be told now.
+    RunsAsAnother(PlaceKey, SessionId),
     /// Its number means another session now: Livy was restarted.
     Replaced(PlaceKey),
+}
+
+/// What is to be deleted, and why.
+#[derive(Debug)]
+struct Doomed {
+    key: PlaceKey,
+    id: SessionId,
+    ghost: Ghost,
 }
 
 /// What is known beside the list itself.
@@ -103,21 +154,10 @@ struct Known<'a> {
     places: &'a HashMap<PlaceKey, Arc<Place>>,
     /// What the list before did not show, with the time of its last change then.
     missed: &'a HashMap<PlaceKey, Duration>,
-    /// When the list before began; a creation that was in doubt before went to the Livy of that list.
-    before: Option<Duration>,
+    /// The list before; a creation that was in doubt before it began went to the Livy of that list, or an earlier one.
+    before: Option<&'a Snapshot>,
     policy: &'a Policy,
     untold: &'a Untold,
-}
-
-/// What the list before leaves to be compared with.
-#[derive(Debug, Default)]
-struct Past {
-    /// When it began; nothing before the first one.
-    began: Option<Duration>,
-    /// What it did not show, with the time of its last change then.
-    missed: HashMap<PlaceKey, Duration>,
-    /// Whether it showed a restart of Livy, which the next list may show as well.
-    is_restarted: bool,
 }
 
 /// What one whole list says.
@@ -132,35 +172,24 @@ struct Judged {
 fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
     let mut changes = Vec::new();
     let mut listed = HashSet::with_capacity(listing.rows().len());
-    let mut is_restarted = false;
     for row in listing.rows() {
         let key = key_of(known.kind, row);
         match known.places.get(&key) {
             None => changes.push(Change::Adopt(Box::new(adopted(row, key.clone(), known)))),
             // It changed while the list was on its way: the next one tells.
             Some(place) if place.changed >= known.began => {}
-            Some(place) => {
-                is_restarted |= seen(row, place, known, &mut changes);
-            }
+            Some(place) => seen(row, place, known, &mut changes),
         }
         listed.insert(key);
     }
-    let ids: HashMap<SessionId, PlaceKey> = listing
-        .rows()
-        .iter()
-        .map(|row| (row.id, key_of(known.kind, row)))
-        .collect();
-    let absent = known
-        .places
-        .values()
-        .filter(|place| !listed.contains(&place.key) && place.changed < known.began);
-    let absent: Vec<_> = absent.collect();
-    is_restarted |= absent.iter().any(|place| {
-        let taken = place.standing.id().and_then(|id| ids.get(&id));
-        taken.is_some_and(|key| *key != place.key)
-    });
-    for place in absent {
-        if let Some(why) = is_over(place, is_restarted, known) {
+    let is_restarted = known
+        .before
+        .is_some_and(|before| is_of_another_livy(listing, before.listing()));
+    for place in known.places.values() {
+        if !listed.contains(&place.key)
+            && place.changed < known.began
+            && let Some(why) = is_over(place, is_restarted, known)
+        {
             changes.push(Change::Free(place.key.clone(), why));
         }
     }
@@ -170,8 +199,18 @@ fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
     }
 }
 
-/// A place that the list shows. Whether it proves that Livy was restarted.
-fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) -> bool {
+/// Whether Livy was restarted between two lists: one number means two sessions. Only that it did so between these two
+/// tells which creations ended with it, so what the ledger remembers of older numbers proves nothing.
+fn is_of_another_livy(listing: &Listing, before: &Listing) -> bool {
+    let shown: HashMap<SessionId, &Row> = before.rows().iter().map(|row| (row.id, row)).collect();
+    listing.rows().iter().any(|row| {
+        let same_number = shown.get(&row.id);
+        same_number.is_some_and(|other| other.name != row.name || other.proxy_user != row.proxy_user)
+    })
+}
+
+/// A place that the list shows.
+fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) {
     let key = place.key.clone();
     let exists = Change::Exists(key.clone(), row.id, row.is_finished());
     // Nobody has told Livy anything about what belongs to nobody.
@@ -181,25 +220,27 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) 
     match (&key, place.standing) {
         // Whoever creates it settles it.
         (_, Standing::Open) => {}
-        (PlaceKey::Marker(_), Standing::Owned { .. } | Standing::InDoubt) if !is_obeyed => {
+        (PlaceKey::Marker(_), Standing::InDoubt) if !is_obeyed => {
             changes.push(Change::Disobeyed(key, row.id));
         }
-        (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
+        // Livy obeyed when it was created, or it was created before Livy had to: whoever works with it keeps it.
+        (PlaceKey::Marker(_), Standing::Owned { .. }) if !is_obeyed => {
+            changes.push(Change::RunsAsAnother(key.clone(), row.id));
             changes.push(exists);
+        }
+        (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
             changes.push(Change::Unwanted(key, row.id, Ghost::Untold));
         }
-        (PlaceKey::Marker(_), Standing::Gone) => {
+        (PlaceKey::Marker(_), Standing::Gone) if !known.untold.is_spared(&key) => {
             changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
         }
         (PlaceKey::Found(..), _) if !is_same(row, place, known) => {
             changes.push(Change::Replaced(key.clone()));
             changes.push(Change::Adopt(Box::new(adopted(row, key, known))));
-            return true;
         }
         (_, Standing::Owned { id, is_finished }) if id == row.id && is_finished == row.is_finished() => {}
         (_, Standing::Owned { .. } | Standing::InDoubt | Standing::Gone) => changes.push(exists),
     }
-    false
 }
 
 fn is_same(row: &Row, place: &Place, known: &Known<'_>) -> bool {
@@ -211,7 +252,7 @@ fn is_over(place: &Place, is_restarted: bool, known: &Known<'_>) -> Option<Why> 
     match place.standing {
         Standing::Open | Standing::Gone => None,
         Standing::InDoubt => {
-            let is_of_before = known.before.is_some_and(|before| place.changed < before);
+            let is_of_before = known.before.is_some_and(|before| place.changed < before.began);
             let age = known.began.saturating_sub(place.changed);
             if is_restarted && is_of_before {
                 Some(Why::Restarted)
@@ -295,15 +336,17 @@ fn scopes_of(owner: Option<&LivyUser>, policy: &Policy) -> Vec<Scope> {
 impl Reconciler {
     /// Keeps the list of one kind, for as long as the process runs.
     pub async fn run(self, kind: Kind) {
-        let mut past = Past::default();
+        let mut missed = HashMap::new();
         loop {
             let earliest = sleep(CALL_INTERVAL);
             let began = self.moments.next();
             match self.fetch(kind).await {
                 Ok(listing) => {
-                    past = self.apply(kind, began, &listing, &past).await;
+                    let ghosts;
+                    (missed, ghosts) = self.apply(kind, began, &listing, &missed).await;
                     metrics::reconciled(kind, self.moments.next().saturating_sub(began));
                     self.lists.publish(kind, Snapshot::new(kind, began, listing));
+                    self.delete_all(kind, ghosts);
                 }
                 Err(denial) => self.lists.fail(kind, began, denial),
             }
@@ -347,20 +390,27 @@ impl Reconciler {
         })
     }
 
-    /// Applies what follows from a list. Gives back what the next one is compared with.
-    async fn apply(&self, kind: Kind, began: Duration, listing: &Listing, past: &Past) -> Past {
+    /// Applies what follows from a list. Gives back what it did not show, and what is to be deleted.
+    async fn apply(
+        &self,
+        kind: Kind,
+        began: Duration,
+        listing: &Listing,
+        missed: &HashMap<PlaceKey, Duration>,
+    ) -> (HashMap<PlaceKey, Duration>, Vec<Doomed>) {
         let places = self.ledger.all(kind).await;
         let places: HashMap<_, _> = places
             .into_iter()
             .map(|place| (place.key.clone(), place))
             .collect();
         let policy = self.policy.current();
+        let before = self.lists.last(kind);
         let known = Known {
             kind,
             began,
             places: &places,
-            missed: &past.missed,
-            before: past.began,
+            missed,
+            before: before.as_deref(),
             policy: &policy,
             untold: &self.untold,
         };
@@ -368,28 +418,31 @@ impl Reconciler {
             changes,
             is_restarted,
         } = judge(listing, &known);
-        if is_restarted && !past.is_restarted {
+        if is_restarted {
             self.tell_restart(kind);
         }
+        let mut ghosts = Vec::new();
         for change in changes {
-            self.carry_out(kind, began, change, &policy).await;
+            ghosts.extend(self.carry_out(kind, began, change, &policy).await);
         }
         // What is gone is remembered until a list that began later does not show it.
-        let listed: HashSet<_> = listing.rows().iter().map(|row| key_of(kind, row)).collect();
-        let gone_and_listed = places
-            .values()
-            .any(|place| place.standing == Standing::Gone && listed.contains(&place.key));
-        if !gone_and_listed && let Some(before) = past.began {
-            self.ledger.forget_gone(kind, before).await;
+        let rows = listing.rows().iter();
+        let listed: HashSet<_> = rows.map(|row| key_of(kind, row)).collect();
+        if let Some(before) = &before {
+            self.ledger.forget_gone(kind, before.began, &listed).await;
         }
-        Past {
-            began: Some(began),
-            missed: missing(listing, &known),
-            is_restarted,
-        }
+        self.untold.forget_spared(kind, &places);
+        (missing(listing, &known), ghosts)
     }
 
-    async fn carry_out(&self, kind: Kind, began: Duration, change: Change, policy: &Policy) {
+    /// Carries out one change. What is to be deleted is given back: Livy takes its time for that.
+    async fn carry_out(
+        &self,
+        kind: Kind,
+        began: Duration,
+        change: Change,
+        policy: &Policy,
+    ) -> Option<Doomed> {
         let settle = async |key: &PlaceKey, settlement| {
             self.ledger
                 .settle(key, settlement, Some(began), self.moments.next())
@@ -402,12 +455,20 @@ impl Reconciler {
                 } else {
                     Settlement::Owned(id)
                 };
-                settle(&key, settlement).await;
+                if settle(&key, settlement).await {
+                    self.untold.remove(&key);
+                }
             }
             Change::Free(key, why) => {
                 let place = self.ledger.get(&key).await;
                 if settle(&key, Settlement::Gone).await {
-                    self.untold.remove(&key);
+                    match why {
+                        Why::Unlisted => self.untold.spare(kind, key),
+                        // If Livy makes it yet, it is too late for whoever asked.
+                        Why::DoubtOver | Why::Restarted | Why::Replaced | Why::ByHand => {
+                            self.untold.remove(&key);
+                        }
+                    }
                     if let Some(place) = place {
                         self.tell_freed(&place, why);
                     }
@@ -418,7 +479,12 @@ impl Reconciler {
                     self.tell_replaced(&place);
                 }
                 settle(&key, Settlement::Gone).await;
-                self.ledger.forget_gone(kind, self.moments.next()).await;
+                let places = self.ledger.all(kind).await.into_iter();
+                let others = places
+                    .map(|place| place.key.clone())
+                    .filter(|other| *other != key);
+                let others: HashSet<_> = others.collect();
+                self.ledger.forget_gone(kind, self.moments.next(), &others).await;
             }
             Change::Adopt(place) => {
                 if self.ledger.adopt((*place).clone(), self.moments.next()).await {
@@ -426,7 +492,7 @@ impl Reconciler {
                 }
             }
             Change::Unwanted(key, id, ghost) => match policy.state.ghosts {
-                Ghosts::Delete => self.delete(kind, &key, id, ghost, policy).await,
+                Ghosts::Delete => return Some(Doomed { key, id, ghost }),
                 Ghosts::Keep => {
                     settle(&key, Settlement::Owned(id)).await;
                     metrics::ghost(ghost, GhostEnd::Kept);
@@ -434,13 +500,34 @@ impl Reconciler {
             },
             Change::Disobeyed(key, id) => {
                 self.impersonation.caught(self.moments.next());
-                self.delete(kind, &key, id, Ghost::WrongUser, policy).await;
+                let ghost = Ghost::WrongUser;
+                return Some(Doomed { key, id, ghost });
+            }
+            Change::RunsAsAnother(key, id) => {
+                self.impersonation.caught(self.moments.next());
+                error!(%kind, ?key, %id, "a session that is somebody's runs as another user than Livy is told now; it is kept");
+            }
+        }
+        None
+    }
+
+    /// Deletes what nobody shall have, beside the next lists. What cannot be deleted is tried again after the next one.
+    fn delete_all(&self, kind: Kind, ghosts: Vec<Doomed>) {
+        for doomed in ghosts {
+            if self.untold.begin_deletion(&doomed.key) {
+                let reconciler = self.clone();
+                tokio::spawn(async move {
+                    reconciler.delete(kind, &doomed).await;
+                    reconciler.untold.end_deletion(&doomed.key);
+                });
             }
         }
     }
 
-    async fn delete(&self, kind: Kind, key: &PlaceKey, id: SessionId, ghost: Ghost, policy: &Policy) {
+    async fn delete(&self, kind: Kind, doomed: &Doomed) {
+        let Doomed { key, id, ghost } = doomed;
         let PlaceKey::Marker(marker) = key else { return };
+        let policy = self.policy.current();
         let call = OwnCall::Delete(kind, marker.clone());
         let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &call) else {
             return;
@@ -455,7 +542,7 @@ impl Reconciler {
             Err(failure) => Some(format!("{failure:?}")),
         };
         let is_gone = failure.is_none();
-        self.tell_deleted(kind, key, id, ghost, failure).await;
+        self.tell_deleted(kind, key, *id, *ghost, failure).await;
         if is_gone {
             self.ledger
                 .settle(key, Settlement::Gone, None, self.moments.next())
@@ -465,6 +552,8 @@ impl Reconciler {
     }
 }
 
+/// How many deletions of the gateway's own go on at once.
+const DELETIONS_AT_ONCE: usize = 8;
 /// Livy is asked for a list of one kind at most this often.
 const CALL_INTERVAL: Duration = Duration::from_secs(1);
 /// 10 000 sessions with their logs are a tenth of it.

@@ -136,6 +136,11 @@ fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
         Some("listen.max_connections")
     } else if old.admin.address != new.admin.address {
         Some("admin.address")
+    } else if old.livy.url != new.livy.url {
+        // The ledger is about one Livy, and at another one nothing of it exists.
+        Some("livy.url")
+    } else if old.livy.impersonation != new.livy.impersonation {
+        Some("livy.impersonation")
     } else if old.state.store != new.state.store {
         Some(match (&old.state.store, &new.state.store) {
             (Store::File(_), Store::File(_)) => "state.directory",

@@ -63,7 +63,10 @@ impl Desk {
         if !is_gone {
             return Err("it has changed at this moment; look again".to_owned());
         }
-        self.untold.remove(&place.key);
+        match place.standing {
+            Standing::Owned { .. } => self.untold.spare(place.kind, place.key.clone()),
+            Standing::Open | Standing::InDoubt | Standing::Gone => self.untold.remove(&place.key),
+        }
         metrics::place_freed(Freed::ByHand);
         Ok(place)
     }

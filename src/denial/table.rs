@@ -163,7 +163,8 @@ impl Denial {
             },
             Self::UpstreamUnexpected { read } => row(ambiguous(*read), "upstream_unexpected", Whose::Operator, "unexpected answer from Livy",
                 "The answer was not one that Livy gives, so it is not passed on. This is for the administrator: see livy.url in the gateway's configuration."),
-            Self::ImpersonationOff { leftover } => later(503, "impersonation_off", "Livy ignores impersonation", match leftover {
+            // Something was created: clients post again whatever is 5xx.
+            Self::ImpersonationOff { leftover } => later(if matches!(leftover, Leftover::Remains) { 409 } else { 503 }, "impersonation_off", "Livy ignores impersonation", match leftover {
                 Leftover::None | Leftover::Deleted => "Livy does not act as the user it is told to, so nothing may be created; no session is left behind. This is for the administrator: set livy.impersonation.enabled = true in livy.conf.",
                 Leftover::Remains => "Livy did not act as the user it was told to, and the session could not be deleted again. This is for the administrator: delete it, and set livy.impersonation.enabled = true in livy.conf.",
             }, RETRY_OPERATOR),

@@ -4,6 +4,7 @@
 //! is free again, or it is in doubt. All of it runs in a task of its own, whether or not the client waits.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,6 +17,7 @@ use super::answer::{AnswerBody, LIVYS_JSON};
 use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_own_location;
+use super::unsettled::Unsettled;
 use super::{Gateway, audit, reply};
 use crate::access::Grant;
 use crate::body_policy::CheckedBody;
@@ -121,6 +123,9 @@ impl Gateway {
             request_id: errand.request_id.clone(),
             peer: errand.peer,
         };
+        if let Some(before) = self.asked_before(&reservation).await {
+            return Done::without_livy(self.again(policy, &origin, &before, &reservation).await);
+        }
         let owner = reservation.owner.clone();
         let key = PlaceKey::Marker(reservation.marker.clone());
         let taken = match self.take_place(kind, reservation.clone()).await {
@@ -134,6 +139,7 @@ impl Gateway {
             }
             Err(refusal) => return Done::without_livy(Err(self.refusal(refusal, &reservation).await)),
         }
+        let place = Unsettled::new(&self.0.shared, key.clone());
         let turn = match self
             .0
             .shared
@@ -144,6 +150,7 @@ impl Gateway {
             Ok(turn) => turn,
             Err(denial) => {
                 self.settle(&key, Settlement::Gone).await;
+                place.settled();
                 return Done::without_livy(Err(denial));
             }
         };
@@ -157,7 +164,15 @@ impl Gateway {
         };
         drop(turn);
         done.answer = self.conclude(policy, &origin, &reservation, done.answer).await;
+        place.settled();
         done
+    }
+
+    /// What the same `Idempotency-Key` led to. Looked up before anything can fail: what it led to may exist, and then no
+    /// answer may say that nothing was done.
+    async fn asked_before(&self, reservation: &Reservation) -> Option<Arc<Place>> {
+        let key = reservation.idempotency?.key;
+        self.0.shared.ledger.by_idempotency(&key).await
     }
 
     async fn take_place(&self, kind: Kind, reservation: Reservation) -> Result<Result<(), NoPlace>, Denial> {
@@ -171,12 +186,17 @@ impl Gateway {
             .ledger
             .reserve(reservation.clone(), shared.moments.next())
             .await;
-        if !matches!(first, Err(NoPlace::Exceeded { .. } | NoPlace::NameTaken { .. })) {
-            return Ok(first);
-        }
+        let held_in: &[Kind] = match &first {
+            Err(NoPlace::Exceeded { exceeded, .. }) => exceeded.dimension.kinds(),
+            Err(NoPlace::NameTaken { .. }) => &[kind],
+            Ok(()) | Err(NoPlace::Before(_) | NoPlace::Unavailable(_)) => return Ok(first),
+        };
         // What ended meanwhile is free: one fresh look before anybody is refused.
-        if shared.lists.since(kind, shared.moments.next()).await.is_err() {
-            return Ok(first);
+        let now = shared.moments.next();
+        for kind in held_in {
+            if shared.lists.since(*kind, now).await.is_err() {
+                return Ok(first);
+            }
         }
         Ok(shared.ledger.reserve(reservation, shared.moments.next()).await)
     }
@@ -271,7 +291,8 @@ impl Gateway {
                     Leftover::None | Leftover::Deleted => {
                         (Settlement::Gone, GhostEnd::Deleted, Decision::Done)
                     }
-                    Leftover::Remains => (Settlement::Owned(row.id), GhostEnd::Remains, Decision::Failed),
+                    // In doubt it counts and nobody can reach it; the reconciler tries to delete it again.
+                    Leftover::Remains => (Settlement::InDoubt, GhostEnd::Remains, Decision::Failed),
                 };
                 self.settle(&key, settlement).await;
                 metrics::ghost(Ghost::WrongUser, end);
@@ -353,7 +374,9 @@ impl Gateway {
                 {
                     Some(text) => text.to_owned(),
                     None => {
-                        let snapshot = shared.lists.since(place.kind, shared.moments.next()).await?;
+                        // It was created, whether or not Livy can be asked now.
+                        let snapshot = shared.lists.since(place.kind, shared.moments.next()).await;
+                        let snapshot = snapshot.map_err(|_| Denial::CreationUnderWay)?;
                         let row = snapshot.row(&place.key).map(|(_, text)| text.to_owned());
                         row.ok_or(Denial::CreationUnderWay)?
                     }

@@ -11,9 +11,10 @@ use super::Gateway;
 use super::answer::{AnswerBody, LIVYS_JSON};
 use crate::access::Grant;
 use crate::denial::Denial;
+use crate::identity::LivyUser;
 use crate::ledger::{Place, PlaceKey};
 use crate::livy::Kind;
-use crate::livy::list;
+use crate::livy::list::{self, Row};
 use crate::livy::operation::Method;
 use crate::livy::query::Page;
 use crate::policy::Policy;
@@ -57,7 +58,8 @@ impl Gateway {
             .filter_map(|place| {
                 let recent = lists.recent(kind, &place.key);
                 let text = match snapshot.row(&place.key) {
-                    Some((_, text)) => text,
+                    Some((row, text)) if is_row_of(row, place) => text,
+                    Some(_) => return None,
                     None => std::str::from_utf8(recent.as_ref()?).ok()?,
                 };
                 Some(own_row(place, text))
@@ -74,6 +76,14 @@ impl Gateway {
             response.headers_mut().insert(CONTENT_LENGTH, length);
         }
         Ok(response)
+    }
+}
+
+/// A number alone may have meant another session when the list was read.
+fn is_row_of(row: &Row, place: &Place) -> bool {
+    match place.key {
+        PlaceKey::Marker(_) => true,
+        PlaceKey::Found(..) => row.proxy_user.as_deref() == place.owner.as_ref().map(LivyUser::as_str),
     }
 }
 

@@ -80,11 +80,16 @@ impl Gateway {
             SessionKey::Id(id) => ledger.by_id(kind, *id).await,
             SessionKey::Name(name) => match ledger.by_name(user, kind, name).await {
                 Some(own) => Some(own),
+                // Whoever names somebody means what that user calls so.
+                None if user != principal.livy_user() => None,
                 None => {
                     let created = ledger.created_by(&principal.subject().to_string(), kind).await;
-                    created
+                    let mut so_called = created
                         .into_iter()
-                        .find(|place| place.name.as_deref() == Some(name.as_str()))
+                        .filter(|place| place.name.as_deref() == Some(name.as_str()));
+                    let first = so_called.next();
+                    // Two users may call theirs so; which one is meant is not guessed.
+                    first.filter(|_| so_called.next().is_none())
                 }
             },
         })

@@ -272,13 +272,16 @@ async fn an_idempotency_key_leads_to_the_first_place_until_that_is_gone(ledger: 
         // The second is over the limit as well: it asks for nothing new, so that does not matter.
         ..reservation(number, 1)
     };
+    assert_eq!(ledger.by_idempotency(&[1; 32]).await, None);
     ledger.reserve(again(1, 1), seconds(1)).await.unwrap();
     for body in [1, 2] {
         let before = ledger.reserve(again(2, body), seconds(2)).await;
         let first = ledger.get(&key(1)).await.unwrap();
+        assert_eq!(ledger.by_idempotency(&[1; 32]).await, Some(Arc::clone(&first)));
         assert_eq!(before, Err(NoPlace::Before(first)));
     }
     ledger.settle(&key(1), Settlement::Gone, None, seconds(3)).await;
+    assert_eq!(ledger.by_idempotency(&[1; 32]).await, None);
     ledger.reserve(again(2, 1), seconds(4)).await.unwrap();
 }
 
@@ -427,12 +430,14 @@ async fn what_is_found_at_livy_is_charged_once(ledger: Shared) {
         "it has just been deleted"
     );
     assert_eq!(ledger.held(&Scope::User(alice())).await.batches, 0);
-    ledger.forget_gone(Kind::Session, seconds(9)).await;
+    ledger
+        .forget_gone(Kind::Session, seconds(9), &HashSet::new())
+        .await;
     assert!(
         !ledger.adopt(found.clone(), seconds(10)).await,
         "each kind has lists of its own"
     );
-    ledger.forget_gone(Kind::Batch, seconds(9)).await;
+    ledger.forget_gone(Kind::Batch, seconds(9), &HashSet::new()).await;
     assert!(ledger.adopt(found, seconds(10)).await);
 }
 
@@ -440,11 +445,15 @@ async fn a_tombstone_is_forgotten_after_its_time(ledger: Shared) {
     own(&ledger, 1).await;
     own(&ledger, 2).await;
     ledger.settle(&key(1), Settlement::Gone, None, seconds(5)).await;
-    ledger.forget_gone(Kind::Session, seconds(5)).await;
+    ledger
+        .forget_gone(Kind::Session, seconds(5), &HashSet::new())
+        .await;
     assert_eq!(ledger.all(Kind::Session).await.len(), 2);
     assert_eq!(ledger.owned_by(&alice(), Kind::Session).await.len(), 1);
     assert_eq!(ledger.created_by("basic:alice", Kind::Session).await.len(), 1);
-    ledger.forget_gone(Kind::Session, seconds(6)).await;
+    ledger
+        .forget_gone(Kind::Session, seconds(6), &HashSet::new())
+        .await;
     assert_eq!(ledger.get(&key(1)).await, None);
     assert_eq!(ledger.all(Kind::Session).await.len(), 1);
 }
@@ -488,7 +497,9 @@ async fn an_unknown_key_is_no_error(ledger: Shared) {
     assert!(!ledger.settle(&key(1), Settlement::Gone, None, seconds(1)).await);
     assert_eq!(ledger.get(&key(1)).await, None);
     assert_eq!(ledger.by_id(Kind::Session, id(1)).await, None);
-    ledger.forget_gone(Kind::Session, seconds(1)).await;
+    ledger
+        .forget_gone(Kind::Session, seconds(1), &HashSet::new())
+        .await;
 }
 
 /// A restart, for the ledgers that outlive one.

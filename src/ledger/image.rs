@@ -7,7 +7,7 @@
 //! puts it in again: [`Image::hook`] and [`Image::unhook`] are the only two that touch an index.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,7 @@ impl Image {
     pub(super) fn reserve(&mut self, reservation: Reservation, at: Duration) -> Result<(), NoPlace> {
         let key = PlaceKey::Marker(reservation.marker);
         if let Some(idempotency) = reservation.idempotency
-            && let Some(before) = self.first(self.by_idempotency.get(&idempotency.key))
+            && let Some(before) = self.by_idempotency(&idempotency.key)
         {
             return Err(NoPlace::Before(Arc::clone(before)));
         }
@@ -172,11 +172,12 @@ impl Image {
         self.insert(place)
     }
 
-    /// Forgets the places of one kind that are gone and changed before `before`.
-    pub(super) fn forget_gone(&mut self, kind: Kind, before: Duration) {
+    /// Forgets the places of one kind that are gone, changed before `before` and are none of `listed`.
+    pub(super) fn forget_gone(&mut self, kind: Kind, before: Duration, listed: &HashSet<PlaceKey>) {
         let forgotten: Vec<PlaceKey> = self
             .all(kind)
             .filter(|place| place.standing == Standing::Gone && place.changed < before)
+            .filter(|place| !listed.contains(&place.key))
             .map(|place| place.key.clone())
             .collect();
         for key in forgotten {
@@ -192,6 +193,11 @@ impl Image {
     /// The owner's place of this name.
     pub(super) fn by_name(&self, owner: &LivyUser, kind: Kind, name: &str) -> Option<&Arc<Place>> {
         self.first(self.by_name.get(&(owner.clone(), kind, name.into())))
+    }
+
+    /// What an idempotency key led to.
+    pub(super) fn by_idempotency(&self, key: &[u8; 32]) -> Option<&Arc<Place>> {
+        self.first(self.by_idempotency.get(key))
     }
 
     /// One place.

@@ -332,7 +332,7 @@ impl World {
                     .places
                     .retain(|place| place.standing != Standing::Gone || place.changed >= before);
                 for kind in Kind::ALL {
-                    self.ledger().forget_gone(kind, before).await;
+                    self.ledger().forget_gone(kind, before, &HashSet::new()).await;
                 }
             }
             Op::Disk(fault) => {

@@ -3,6 +3,7 @@
 //! Reads and refusals end at the image. A reservation waits until its record is durable; everything else is in force
 //! at once and follows it onto the disk.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -200,9 +201,14 @@ impl<L: Local> Ledger for L {
         Box::pin(ready(is_new))
     }
 
-    fn forget_gone(&self, kind: Kind, before: Duration) -> BoxFuture<'_, ()> {
+    fn forget_gone<'a>(
+        &'a self,
+        kind: Kind,
+        before: Duration,
+        listed: &'a HashSet<PlaceKey>,
+    ) -> BoxFuture<'a, ()> {
         // Their records went when they did.
-        self.store().image().forget_gone(kind, before);
+        self.store().image().forget_gone(kind, before, listed);
         Box::pin(ready(()))
     }
 
@@ -219,6 +225,11 @@ impl<L: Local> Ledger for L {
         let found = self
             .store()
             .read(|image| image.by_name(owner, kind, name.as_str()).cloned());
+        Box::pin(ready(found))
+    }
+
+    fn by_idempotency<'a>(&'a self, key: &'a [u8; 32]) -> BoxFuture<'a, Option<Arc<Place>>> {
+        let found = self.store().read(|image| image.by_idempotency(key).cloned());
         Box::pin(ready(found))
     }
 

@@ -92,6 +92,8 @@ fn listing(lines: &[Line<'_>]) -> Listing {
 /// What is known when a list is applied: it began at 10, and the one before at 5.
 struct Scene {
     places: Vec<Place>,
+    /// What the list before showed.
+    before: Listing,
     missed: HashMap<PlaceKey, Duration>,
     policy: &'static Policy,
     untold: Untold,
@@ -102,6 +104,7 @@ impl Scene {
     fn of(places: Vec<Place>) -> Self {
         Self {
             places,
+            before: listing(&[]),
             missed: HashMap::new(),
             policy: &REQUIRED,
             untold: Untold::default(),
@@ -117,7 +120,7 @@ impl Scene {
             began: at(self.began),
             places: &places,
             missed: &self.missed,
-            before: Some(at(5)),
+            before: Some(&Snapshot::new(Kind::Session, at(5), self.before.clone())),
             policy: self.policy,
             untold: &self.untold,
         })
@@ -242,31 +245,57 @@ fn what_is_in_doubt_is_kept_for_its_time_however_many_lists_do_not_show_it() {
 }
 
 #[test]
-fn a_number_that_means_another_session_shows_that_livy_was_restarted() {
-    let other = marker(2);
-    let again = (1, Some(other.as_str()), Some("alice"), "idle");
+fn a_number_that_means_another_session_than_in_the_list_before_shows_that_livy_was_restarted() {
+    let (one, two) = (marker(1), marker(2));
+    let was = (1, Some(one.as_str()), Some("alice"), "idle");
     let mut scene = Scene::of(vec![
         place(key(1), owned(1), 3),
         place(key(2), owned(1), 3),
         place(key(3), Standing::InDoubt, 4),
         place(key(4), Standing::InDoubt, 5),
     ]);
-    assert_eq!(
-        scene.changes(&[again]),
-        [Change::Free(key(3), Why::Restarted)],
-        "what was in doubt before the list before went to the Livy that is gone; the other may be on its way"
-    );
-    assert!(scene.shows_a_restart(&[again]));
-    // Absence alone is no restart, nor is a number that nobody had.
-    assert_eq!(scene.changes(&[]), []);
+    scene.before = listing(&[was, (2, None, Some("alice"), "idle")]);
+    for now in [
+        (1, Some(two.as_str()), Some("alice"), "idle"),
+        (1, None, Some("alice"), "idle"),
+        (2, None, Some("bob"), "idle"),
+    ] {
+        let changes = scene.changes(&[now]);
+        assert!(scene.shows_a_restart(&[now]), "{now:?}");
+        assert!(
+            changes.contains(&Change::Free(key(3), Why::Restarted)),
+            "what was in doubt before the list before went to the Livy that is gone: {now:?} {changes:?}"
+        );
+        assert!(
+            !changes.contains(&Change::Free(key(4), Why::Restarted)),
+            "the other may be on its way: {now:?} {changes:?}"
+        );
+    }
     assert!(!scene.shows_a_restart(&[]));
-    // A number that was given while the list was on its way may be the first of the new Livy, and the list of the old.
-    scene.places[0].changed = at(11);
-    assert_eq!(scene.changes(&[again]), []);
-    scene.places[0].changed = at(3);
-    scene.places[1].standing = owned(2);
-    let own = (2, Some(other.as_str()), Some("alice"), "idle");
-    assert_eq!(scene.changes(&[own]), []);
+    // Absence alone is no restart, nor is a number that nobody had, nor another state.
+    assert_eq!(scene.changes(&[]), []);
+    scene.places[1].standing = owned(3);
+    assert_eq!(
+        scene.changes(&[(3, Some(two.as_str()), Some("alice"), "idle")]),
+        []
+    );
+    let same = (1, Some(one.as_str()), Some("alice"), "busy");
+    assert_eq!(scene.changes(&[same]), []);
+}
+
+#[test]
+fn a_restart_before_the_list_before_ends_no_creation_that_came_after_it() {
+    // 1 was of the Livy before, which no list shows any more; what is in doubt went to the Livy of both lists.
+    let other = marker(2);
+    let line = (1, Some(other.as_str()), Some("alice"), "idle");
+    let mut scene = Scene::of(vec![
+        place(key(1), owned(1), 0),
+        place(key(2), owned(1), 0),
+        place(key(3), Standing::InDoubt, 0),
+    ]);
+    scene.missed = HashMap::from([(key(1), at(0))]);
+    scene.before = listing(&[line]);
+    assert_eq!(scene.changes(&[line]), [Change::Free(key(1), Why::Unlisted)]);
 }
 
 #[test]
@@ -373,12 +402,17 @@ fn without_impersonation_what_livy_says_makes_nobody_an_owner() {
 #[test]
 fn what_runs_as_somebody_else_than_livy_was_told_is_found_out() {
     let marker = marker(1);
-    for standing in [owned(1), Standing::InDoubt] {
-        let scene = Scene::of(vec![place(key(1), standing, 3)]);
-        for user in [None, Some("bob"), Some("Alice"), Some("")] {
-            let line = (1, Some(marker.as_str()), user, "idle");
-            assert_eq!(scene.changes(&[line]), [Change::Disobeyed(key(1), id(1))]);
-        }
+    let new = Scene::of(vec![place(key(1), Standing::InDoubt, 3)]);
+    let old = Scene::of(vec![place(key(1), owned(1), 3)]);
+    for user in [None, Some("bob"), Some("Alice"), Some("")] {
+        let line = (1, Some(marker.as_str()), user, "idle");
+        assert_eq!(new.changes(&[line]), [Change::Disobeyed(key(1), id(1))]);
+        // Somebody works with it, and may have been let to before Livy had to obey.
+        let kept = [
+            Change::RunsAsAnother(key(1), id(1)),
+            Change::Exists(key(1), id(1), false),
+        ];
+        assert_eq!(old.changes(&[line]), kept);
     }
     // Nobody has told Livy anything about what belongs to nobody.
     let nobodys = Place {
@@ -399,12 +433,8 @@ fn what_livy_created_though_nobody_was_told_is_unwanted() {
     scene.untold.add(key(1));
     let changes = scene.changes(&[line]);
     assert!(
-        matches!(
-            changes.as_slice(),
-            [Change::Exists(existing, _, false), Change::Unwanted(unwanted, _, _)]
-                if *existing == key(1) && *unwanted == key(1)
-        ),
-        "it counts until it is deleted: {changes:?}"
+        matches!(changes.as_slice(), [Change::Unwanted(unwanted, _, _)] if *unwanted == key(1)),
+        "it stays in doubt, and so counts, until it is deleted: {changes:?}"
     );
     // What Livy had refused or deleted, and lists.
     let scene = Scene::of(vec![place(key(1), Standing::Gone, 3)]);
@@ -414,4 +444,36 @@ fn what_livy_created_though_nobody_was_told_is_unwanted() {
         "{changes:?}"
     );
     assert_eq!(scene.changes(&[]), [], "and its absence is as it should be");
+}
+
+#[test]
+fn what_lists_did_not_show_for_a_while_is_its_owners_when_they_show_it_again() {
+    let marker = marker(1);
+    let line = (1, Some(marker.as_str()), Some("alice"), "idle");
+    let scene = Scene::of(vec![place(key(1), Standing::Gone, 3)]);
+    scene.untold.spare(Kind::Session, key(1));
+    assert_eq!(scene.changes(&[line]), [Change::Exists(key(1), id(1), false)]);
+    // Until it is refused or deleted after that.
+    scene.untold.remove(&key(1));
+    let changes = scene.changes(&[line]);
+    assert!(
+        matches!(changes.as_slice(), [Change::Unwanted(..)]),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn what_was_freed_is_remembered_as_long_as_the_ledger_does() {
+    let scene = Scene::of(vec![place(key(1), Standing::Gone, 3)]);
+    scene.untold.spare(Kind::Session, key(1));
+    scene.untold.spare(Kind::Batch, key(2));
+    let places: HashMap<_, _> = scene
+        .places
+        .iter()
+        .map(|place| (place.key.clone(), Arc::new(place.clone())))
+        .collect();
+    scene.untold.forget_spared(Kind::Session, &places);
+    assert!(scene.untold.is_spared(&key(1)) && scene.untold.is_spared(&key(2)));
+    scene.untold.forget_spared(Kind::Session, &HashMap::new());
+    assert!(!scene.untold.is_spared(&key(1)) && scene.untold.is_spared(&key(2)));
 }

@@ -21,7 +21,7 @@ pub(super) struct Kept {
     pub(super) probe: Socket,
     /// The task that drives it.
     pub(super) driver: AbortHandle,
-    /// Where it leads, as configured; a reload may lead elsewhere.
+    /// Where it leads, as configured.
     pub(super) url: Arc<str>,
     /// When it was last used.
     pub(super) since: Duration,

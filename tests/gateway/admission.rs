@@ -2,7 +2,7 @@
 
 use fake_livy::{Fault, Kind, State};
 
-use crate::rig::{Reply, Rig, Setup, eventually, plain, post, times};
+use crate::rig::{Client, Process, Reply, Rig, Setup, eventually, plain, post, times};
 
 const SESSION: &str = r#"{"kind":"spark"}"#;
 
@@ -168,12 +168,13 @@ async fn ghosts_are_kept_where_the_operator_wants_that_and_are_their_creators_th
     }
 }
 
+fn with_key(key: &str, body: &str) -> String {
+    post("/livy/sessions", body).replacen("\r\n", &format!("\r\nIdempotency-Key: {key}\r\n"), 1)
+}
+
 #[tokio::test]
 async fn the_same_idempotency_key_gives_the_same_session() {
     let rig = Rig::start().await;
-    let with_key = |key: &str, body: &str| {
-        post("/livy/sessions", body).replacen("\r\n", &format!("\r\nIdempotency-Key: {key}\r\n"), 1)
-    };
     let first = rig.ask(&with_key("k1", SESSION)).await;
     first.expect_status(201);
     let again = rig.ask(&with_key("k1", SESSION)).await;
@@ -185,4 +186,39 @@ async fn the_same_idempotency_key_gives_the_same_session() {
     rig.ask(&with_key("k2", SESSION)).await.expect_status(201);
     let bad = rig.ask(&with_key("a b", SESSION)).await;
     bad.expect_refusal(400, "invalid_idempotency_key");
+}
+
+#[tokio::test]
+async fn what_a_key_has_created_is_not_denied_while_livy_cannot_be_asked() {
+    let kept = "[quota]\nsessions = 1\n[state]\ndirectory = \"state\"\n";
+    let (stage, mut process) = Setup::new().with_its_lists().rest(kept).spawn().await;
+    let mut client = Client::connect(process.address).await;
+    client.send(with_key("k1", SESSION)).await;
+    client.reply().await.expect_status(201);
+    // Refused after a look at a list, which shows it: what Livy answered is forgotten.
+    client.send(post("/livy/sessions", SESSION)).await;
+    client.reply().await.expect_refusal(429, "quota_exceeded");
+
+    let page = Fault::html_error().on("GET", "/sessions").always();
+    stage.livy.fault(page);
+    client.send(with_key("k1", SESSION)).await;
+    client.reply().await.expect_refusal(409, "creation_under_way");
+    process.signal("KILL").await;
+    process.exit_code().await;
+    let process = Process::start(&stage.config()).await;
+    let mut client = Client::connect(process.address).await;
+    client.send(with_key("k1", SESSION)).await;
+    client.reply().await.expect_refusal(409, "creation_under_way");
+    // Of another one it is known that nothing was sent.
+    client.send(with_key("k2", SESSION)).await;
+    client.reply().await.expect_refusal(503, "unavailable");
+
+    stage.livy.clear_faults();
+    eventually("the same key gives the same session", async || {
+        let mut client = Client::connect(process.address).await;
+        client.send(with_key("k1", SESSION)).await;
+        client.reply().await.status == 201
+    })
+    .await;
+    assert_eq!(stage.livy.sessions().len(), 1);
 }

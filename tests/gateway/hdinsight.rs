@@ -63,7 +63,7 @@ async fn the_published_examples_are_let_through_and_a_second_large_session_is_to
     more.expect_refusal(429, "quota_exceeded");
     assert!(
         more.text()
-            .contains("alice holds 105 of 128 cores (sessions 0; batches 0) and this asks for 102 more."),
+            .contains("alice holds 102 of 128 cores (sessions 0) and this asks for 102 more."),
         "{}",
         more.text()
     );

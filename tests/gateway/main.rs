@@ -24,6 +24,7 @@ mod listener;
 mod operations;
 mod operators;
 mod ownership;
+mod race;
 mod reload;
 mod rules;
 mod shutdown;

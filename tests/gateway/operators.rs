@@ -216,6 +216,18 @@ async fn a_reload_tells_what_is_wrong_and_a_file_that_is_being_mended_hides_noth
         "{}",
         refused.err
     );
+    // The ledger is about one Livy.
+    let url = good.lines().find(|line| line.starts_with("url = ")).unwrap();
+    stage.write(
+        "gateway.toml",
+        &good.replacen(url, "url = \"http://127.0.0.1:1\"", 1),
+    );
+    let refused = run(&stage, &["reload"]).await;
+    assert!(
+        refused.err.contains("livy.url cannot change while running"),
+        "{}",
+        refused.err
+    );
     stage.write("gateway.toml", "[listen\n");
     let refused = run(&stage, &["reload"]).await;
     assert_eq!(refused.code, Some(1));

@@ -439,6 +439,48 @@ async fn a_delegate_uses_what_it_created_without_naming_the_user_again_and_nothi
 }
 
 #[tokio::test]
+async fn a_delegate_that_names_one_user_is_never_given_what_is_anothers() {
+    let rules = ZEPPELIN.replace("[\"user:carol\"]", "[\"user:carol\", \"user:alice\"]");
+    let rig = Setup::new().rest(&rules).start().await;
+    for user in ["carol", "alice"] {
+        let body = format!(r#"{{"kind":"spark","name":"etl","proxyUser":"{user}"}}"#);
+        create(&rig, "bob", "/livy/sessions", &body).await;
+    }
+    create(
+        &rig,
+        "bob",
+        "/livy/sessions",
+        r#"{"kind":"spark","name":"own","proxyUser":"carol"}"#,
+    )
+    .await;
+    rig.livy().clear();
+    // 0 and "own" are carol's, and alice has neither.
+    for path in ["/livy/sessions/0", "/livy/sessions/own"] {
+        for (method, rest) in [("GET", ""), ("GET", "/log"), ("DELETE", "")] {
+            let path = format!("{path}{rest}?doAs=alice");
+            ask(&rig, "bob", method, &path).await.expect_status(404);
+        }
+        let path = format!("{path}/statements?doAs=alice");
+        let statement = request("bob", "POST", &path, r#"{"code":"1"}"#);
+        rig.ask(&statement).await.expect_status(404);
+    }
+    // Which "etl" is meant is not guessed.
+    ask(&rig, "bob", "DELETE", "/livy/sessions/etl")
+        .await
+        .expect_status(404);
+    assert!(rig.livy().requests().is_empty());
+    for user in ["alice", "carol"] {
+        let path = format!("/livy/sessions/etl?doAs={user}");
+        ask(&rig, "bob", "DELETE", &path).await.expect_status(200);
+        assert_eq!(rig.livy().last().query_values("doAs"), [user]);
+    }
+    ask(&rig, "bob", "DELETE", "/livy/sessions/own")
+        .await
+        .expect_status(200);
+    assert!(rig.livy().sessions().is_empty());
+}
+
+#[tokio::test]
 async fn an_administrator_looks_at_and_stops_others_sessions_and_runs_no_code_in_them() {
     let rig = Setup::new()
         .rest("[roles]\noperator = [\"user:bob\"]\n")

@@ -44,6 +44,7 @@ pub(crate) fn new_password() -> (String, String) {
 /// What a gateway shall be like.
 pub(crate) struct Setup {
     livy: fake_livy::Builder,
+    overlooks: fn(&Received) -> bool,
     livy_url: Option<String>,
     listen: String,
     admin: String,
@@ -59,6 +60,7 @@ impl Setup {
     pub(crate) fn new() -> Self {
         Self {
             livy: FakeLivy::builder().impersonation(true),
+            overlooks: is_the_gateways_list,
             livy_url: None,
             listen: "[listen]\naddress = \"127.0.0.1:0\"\n".to_owned(),
             admin: String::new(),
@@ -73,6 +75,12 @@ impl Setup {
 
     pub(crate) fn livy(mut self, livy: fake_livy::Builder) -> Self {
         self.livy = livy;
+        self
+    }
+
+    /// The gateway's own lists are recorded and meet faults like any other request.
+    pub(crate) fn with_its_lists(mut self) -> Self {
+        self.overlooks = |_| false;
         self
     }
 
@@ -148,7 +156,7 @@ impl Setup {
 
     /// Livy and the folder, no gateway.
     pub(crate) async fn stage(self) -> Stage {
-        let livy = self.livy.clone().overlook(is_the_gateways_list).start().await;
+        let livy = self.livy.clone().overlook(self.overlooks).start().await;
         for (kind, name, user) in &self.plants {
             livy.plant(*kind, *name, Some(user), Some(user));
         }

@@ -97,7 +97,9 @@ async fn refusals_and_reads_write_nothing() {
         assert!(ledger.reserve(reservation(number, 1), seconds(2)).await.is_err());
     }
     ledger.settle(&key(7), Settlement::Gone, None, seconds(3)).await;
-    ledger.forget_gone(Kind::Session, seconds(9)).await;
+    ledger
+        .forget_gone(Kind::Session, seconds(9), &HashSet::new())
+        .await;
     assert_eq!(ledger.all(Kind::Session).await.len(), 1);
     drop(ledger);
     assert_eq!(disk.writes(), before);

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::record::Received;
 
@@ -60,6 +62,7 @@ pub struct Fault {
     path_prefix: Option<String>,
     predicate: Option<Predicate>,
     times: Option<u64>,
+    within: Option<Duration>,
 }
 
 impl fmt::Debug for Fault {
@@ -69,6 +72,7 @@ impl fmt::Debug for Fault {
             .field("method", &self.method)
             .field("path_prefix", &self.path_prefix)
             .field("times", &self.times)
+            .field("within", &self.within)
             .finish_non_exhaustive()
     }
 }
@@ -81,6 +85,7 @@ impl Fault {
             path_prefix: None,
             predicate: None,
             times: Some(1),
+            within: None,
         }
     }
 
@@ -257,6 +262,14 @@ impl Fault {
         self
     }
 
+    /// A request that came longer ago than this is never acted on: [`hold_request`](Self::hold_request) and
+    /// [`act_after_disconnect`](Self::act_after_disconnect).
+    #[must_use]
+    pub const fn within(mut self, time: Duration) -> Self {
+        self.within = Some(time);
+        self
+    }
+
     fn matches(&self, request: &Received) -> bool {
         self.method
             .as_ref()
@@ -275,6 +288,8 @@ struct Armed {
     hits: AtomicU64,
     /// One permit lets one held request go on; closed, it holds nobody.
     gate: Semaphore,
+    /// How long ago a request may have come and still be acted on.
+    within: Option<Duration>,
     changed: Arc<Notify>,
 }
 
@@ -316,10 +331,16 @@ impl FaultHandle {
         self.0.disarmed.store(true, Ordering::SeqCst);
     }
 
-    pub(crate) async fn pass(&self) {
-        if let Ok(permit) = self.0.gate.acquire().await {
-            permit.forget();
+    /// Waits until it is released; whether that was in time for a request that came then.
+    pub(crate) async fn pass(&self, came: Instant) -> bool {
+        let latest = self.0.within.map_or(came + FOR_EVER, |within| came + within);
+        match timeout_at(latest, self.0.gate.acquire()).await {
+            Ok(Ok(permit)) => permit.forget(),
+            // Closed: everybody may pass.
+            Ok(Err(_)) => {}
+            Err(_) => return false,
         }
+        Instant::now() <= latest
     }
 
     fn meet(&self) {
@@ -338,6 +359,7 @@ impl Faults {
             disarmed: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             gate: Semaphore::new(0),
+            within: fault.within,
             changed,
         }));
         self.lock().push((fault, handle.clone()));
@@ -381,3 +403,6 @@ impl Faults {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_hours(24);

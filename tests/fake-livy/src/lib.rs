@@ -45,6 +45,7 @@ mod servlets;
 mod statements;
 mod target;
 mod views;
+mod watch;
 mod wire;
 
 use std::sync::Arc;
@@ -56,10 +57,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::model::{Entry, Model, Settings, Table};
 use crate::server::{BEAT, Command, Shared};
+use crate::watch::Watch;
 
 pub use crate::faults::{Canned, Fault, FaultHandle};
 pub use crate::model::{Auth, Kind, Progress, Snapshot, State, Upload, Version};
 pub use crate::record::Received;
+pub use crate::watch::Alive;
 
 /// A running simulated Livy.
 #[derive(Debug)]
@@ -80,6 +83,7 @@ pub struct Builder {
     keep_requests: usize,
     idle: Duration,
     overlooks: Option<fn(&Received) -> bool>,
+    watch: Option<Watch>,
 }
 
 impl Builder {
@@ -102,6 +106,7 @@ impl Builder {
             keep_requests: usize::MAX,
             idle: Duration::from_secs(30),
             overlooks: None,
+            watch: None,
         }
     }
 
@@ -205,6 +210,14 @@ impl Builder {
         self
     }
 
+    /// Shows all that lives, each time that anything may have changed and before anything else can. It must not ask this
+    /// Livy.
+    #[must_use]
+    pub fn watch(mut self, watch: impl Fn(&[Alive<'_>]) + Send + Sync + 'static) -> Self {
+        self.watch = Some(Watch(Arc::new(watch)));
+        self
+    }
+
     /// After what time without a byte a connection is closed; Jetty's 30 s.
     #[must_use]
     pub const fn idle_timeout(mut self, idle: Duration) -> Self {
@@ -229,6 +242,7 @@ impl Builder {
             settings: self.settings,
             sessions: Table::default(),
             batches: Table::default(),
+            watch: self.watch,
         };
         let shared = Arc::new(Shared::new(
             model,
@@ -353,6 +367,7 @@ impl FakeLivy {
         table
             .entries
             .push(Entry::planted(id, kind, name, owner, proxy_user));
+        model.show();
         id
     }
 
@@ -367,6 +382,7 @@ impl FakeLivy {
             .by_id(id)
             .unwrap_or_else(|| panic!("no {kind:?} {id}"))
             .state = state;
+        model.show();
     }
 
     /// Moves every session from `starting` to `idle`, and every batch to `success`.
@@ -377,6 +393,7 @@ impl FakeLivy {
                 entry.advance(kind);
             }
         }
+        model.show();
     }
 
     /// Switches impersonation while Livy runs.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::value::RawValue;
 
 use crate::bodies::Create;
+use crate::watch::Watch;
 
 /// Which release is simulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -263,6 +264,21 @@ impl Entry {
         }
     }
 
+    /// Whether it has not finished. The driver of one in `error` may be alive.
+    pub(crate) const fn is_alive(&self) -> bool {
+        match self.state {
+            State::Dead | State::Killed | State::Success => false,
+            State::NotStarted
+            | State::Starting
+            | State::Recovering
+            | State::Idle
+            | State::Running
+            | State::Busy
+            | State::ShuttingDown
+            | State::Error => true,
+        }
+    }
+
     pub(crate) fn kind(&self) -> &str {
         match self.create.text("kind").unwrap_or("shared") {
             "scala" => "spark",
@@ -331,6 +347,7 @@ pub(crate) struct Model {
     pub(crate) settings: Settings,
     pub(crate) sessions: Table,
     pub(crate) batches: Table,
+    pub(crate) watch: Option<Watch>,
 }
 
 impl Model {

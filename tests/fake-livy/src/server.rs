@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::access::Signer;
 use crate::answer::Answer;
@@ -80,7 +81,10 @@ impl Shared {
 
     /// Forgets everything but its settings, the cookies' secret included.
     pub(crate) fn forget(&self) {
-        self.model().restart();
+        let mut model = self.model();
+        model.restart();
+        model.show();
+        drop(model);
         *self.signer.lock().unwrap_or_else(PoisonError::into_inner) = Signer::default();
         self.changed.notify_waiters();
     }
@@ -105,7 +109,10 @@ impl Shared {
 
     fn handle(&self, head: &Head, body: &[u8], twist: Twist) -> Outcome {
         let signer = self.signer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let outcome = service::handle(&mut self.model(), &signer, head, body, twist);
+        let mut model = self.model();
+        let outcome = service::handle(&mut model, &signer, head, body, twist);
+        model.show();
+        drop(model);
         self.changed.notify_waiters();
         outcome
     }
@@ -298,6 +305,7 @@ async fn refuse(shared: &Shared, mut wire: Wire, broken: Broken) {
 /// One request and its answer; the connection comes back if it lives on. What is not `received` is overlooked: it
 /// meets no fault and leaves no record.
 async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<Received>) -> Option<Wire> {
+    let came = Instant::now();
     let (what, fault) = match &received {
         Some(received) => shared.faults.on_request(received).unzip(),
         None => (None, None),
@@ -355,7 +363,13 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<
             wire.finish().await;
             return None;
         }
-        Some(What::HoldRequest) => hold(fault.as_ref()).await,
+        Some(What::HoldRequest) => {
+            let is_in_time = hold(fault.as_ref(), came).await;
+            if !is_in_time {
+                wire.reset();
+                return None;
+            }
+        }
         Some(What::HoldDelete) => {
             shared.handle(
                 &head,
@@ -365,12 +379,13 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<
                     ..Twist::default()
                 },
             );
-            hold(fault.as_ref()).await;
+            hold(fault.as_ref(), came).await;
         }
         Some(What::ActAfterDisconnect) => {
             wire.reset();
-            hold(fault.as_ref()).await;
-            act(shared, &head, &body, twist, key);
+            if hold(fault.as_ref(), came).await {
+                act(shared, &head, &body, twist, key);
+            }
             return None;
         }
         Some(What::Ghost) => twist.ghost = true,
@@ -386,7 +401,7 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<
         }
         Some(What::AnswerInstead(canned)) => deliver(wire, &answer_of(&canned), delivery).await,
         Some(What::HoldAnswer) => {
-            hold(fault.as_ref()).await;
+            hold(fault.as_ref(), came).await;
             deliver(wire, &answer, delivery).await
         }
         Some(What::Interim(status)) => {
@@ -408,7 +423,7 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<
             let (head, body) = serialize(&answer, delivery);
             let (now, later) = body.split_at(bytes.min(body.len()));
             wire.write(&[&head, now].concat()).await.ok()?;
-            hold(fault.as_ref()).await;
+            hold(fault.as_ref(), came).await;
             wire.write(later).await.ok()?;
             ended(wire, delivery.keep_alive && !answer.closes).await
         }
@@ -421,9 +436,11 @@ async fn exchange(shared: &Shared, mut wire: Wire, head: Head, received: Option<
     }
 }
 
-async fn hold(fault: Option<&FaultHandle>) {
-    if let Some(fault) = fault {
-        fault.pass().await;
+/// Waits until it is released; whether that was in time for a request that came then.
+async fn hold(fault: Option<&FaultHandle>, came: Instant) -> bool {
+    match fault {
+        Some(fault) => fault.pass(came).await,
+        None => true,
     }
 }
 
@@ -488,7 +505,7 @@ async fn read_body(
         if held.is_some_and(|bytes| length >= bytes) {
             held = None;
             shared.amend(key, |received| received.body_length = length);
-            hold(fault).await;
+            hold(fault, Instant::now()).await;
         }
         let piece = wire.piece(&mut state).await;
         match &piece {

@@ -217,6 +217,30 @@ async fn a_livy_that_ignores_for_whom_it_acts_creates_nothing_more_and_still_sho
 }
 
 #[tokio::test]
+async fn what_runs_as_livys_own_user_and_cannot_be_deleted_is_nobodys_to_use() {
+    let rig = Setup::new()
+        .livy(FakeLivy::builder().impersonation(false))
+        .start()
+        .await;
+    rig.livy().fault(
+        fake_livy::Fault::reset_before_body()
+            .on("DELETE", "/sessions")
+            .always(),
+    );
+    let reply = rig.ask(post("/livy/sessions", CREATE)).await;
+    reply.expect_refusal(409, "impersonation_off");
+    assert_eq!(rig.livy().sessions().len(), 1, "it remains");
+    rig.livy().clear();
+    for path in ["/livy/sessions/0", "/livy/sessions/0/statements"] {
+        rig.ask(get(path)).await.expect_status(404);
+    }
+    rig.ask(post("/livy/sessions/0/statements", r#"{"code":"1"}"#))
+        .await
+        .expect_status(404);
+    assert_eq!(times(rig.livy(), "POST", "/sessions/0/statements"), 0);
+}
+
+#[tokio::test]
 async fn a_session_that_runs_as_another_than_livy_was_told_is_deleted_though_impersonation_is_on() {
     let rig = Rig::start().await;
     for proxy_user in ["\"bob\"", "null", "\"\"", "\"Alice\""] {

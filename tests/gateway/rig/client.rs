@@ -121,6 +121,13 @@ impl Client {
         self.stream.flush().await
     }
 
+    /// Reads one final answer, or nothing if the connection ends before it is whole.
+    pub(crate) async fn reply_if_any(&mut self) -> Option<Reply> {
+        let head = patiently("a head", self.until(b"\r\n\r\n")).await?;
+        self.buffer.splice(..0, head);
+        Some(self.reply().await).filter(|reply| reply.is_whole)
+    }
+
     /// Reads one final answer; interim ones are passed over.
     pub(crate) async fn reply(&mut self) -> Reply {
         loop {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 /// A running `livy-gateway serve`. Dropped, it is killed.
 pub(crate) struct Process {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    log: Option<Lines<BufReader<ChildStderr>>>,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -38,13 +39,23 @@ impl Process {
             address: address(&ready["addresses"]),
             admin: address(&ready["admin"]),
             child,
-            log,
+            log: Some(log),
         }
+    }
+
+    /// Reads its log from now on, so that nothing of it is lost, and keeps the lines for a test that fails.
+    pub(crate) fn keep_log(&mut self, kept: Arc<Mutex<Vec<String>>>) {
+        let mut log = self.log.take().expect("it is kept once");
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = log.next_line().await {
+                kept.lock().unwrap().push(line);
+            }
+        });
     }
 
     /// Waits for a line of its log with this in it.
     pub(crate) async fn logs(&mut self, what: &str) -> String {
-        line_with(&mut self.log, what).await
+        line_with(self.log.as_mut().expect("it is not kept"), what).await
     }
 
     /// Sends a signal, by the name that kill(1) knows.

@@ -1,6 +1,9 @@
 //! Faults: what a client sees, and what Livy did.
 
-use fake_livy::{Canned, FakeLivy, Fault, Kind, Received, State};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use fake_livy::{Alive, Canned, FakeLivy, Fault, Kind, Received, State};
 
 use crate::client::{Client, End};
 
@@ -33,6 +36,64 @@ async fn a_creation_can_come_true_after_livy_cut_its_connection() {
     held.release();
     livy.wait_until("the session", |livy| livy.sessions().len() == 1)
         .await;
+}
+
+#[tokio::test]
+async fn what_is_held_for_too_long_is_never_acted_on() {
+    let livy = FakeLivy::builder().start().await;
+    for fault in [Fault::act_after_disconnect(), Fault::hold_request()] {
+        livy.fault(fault.within(Duration::from_millis(100)));
+        let mut client = Client::connect(&livy);
+        client.send("POST /sessions", &[], "{}");
+        assert_eq!(client.rest(), (Vec::new(), End::Reset));
+        livy.wait_until("its connection is gone", |livy| livy.open_connections() == 0)
+            .await;
+        assert!(livy.sessions().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_watch_sees_all_that_lives_at_every_change() {
+    let seen: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+    let record = Arc::clone(&seen);
+    let livy = FakeLivy::builder()
+        .impersonation(true)
+        .watch(move |alive| {
+            let line = |one: &Alive<'_>| {
+                let user = one.user.unwrap_or_default();
+                format!("{user} {:?} {} {}", one.kind, one.id, one.ghost)
+            };
+            record.lock().unwrap().push(alive.iter().map(line).collect());
+        })
+        .start()
+        .await;
+    let mut client = Client::connect(&livy);
+    let ask = |client: &mut Client, request: &str, body: &str| {
+        client.send(request, &[], body);
+        client.reply().status
+    };
+    assert_eq!(ask(&mut client, "POST /sessions?doAs=alice", "{}"), 201);
+    assert_eq!(
+        ask(&mut client, "POST /batches?doAs=bob", r#"{"file":"/a"}"#),
+        201
+    );
+    livy.fault(Fault::ghost());
+    assert_eq!(
+        ask(&mut client, "POST /batches?doAs=bob", r#"{"file":"/a"}"#),
+        400
+    );
+    livy.set_state(Kind::Session, 0, State::Dead);
+    livy.restart();
+    let mut seen = seen.lock().unwrap().clone();
+    seen.dedup();
+    let ghost = "bob Batch 1 true";
+    let expected = [
+        vec!["alice Session 0 false"],
+        vec!["alice Session 0 false", ghost],
+        vec![ghost],
+        vec![],
+    ];
+    assert_eq!(seen, expected, "the other batch has ended at once");
 }
 
 #[tokio::test]
