@@ -24,5 +24,6 @@ mod race;
 mod reload;
 mod rules;
 mod shutdown;
+mod strangers;
 mod tls;
 mod upstream_faults;
