@@ -28,5 +28,6 @@ mod race;
 mod reload;
 mod rules;
 mod shutdown;
+mod strangers;
 mod tls;
 mod upstream_faults;
