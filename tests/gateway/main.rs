@@ -18,6 +18,7 @@ mod corpus;
 mod hdinsight;
 mod identity;
 mod listener;
+mod lists;
 mod operations;
 mod ownership;
 mod race;
