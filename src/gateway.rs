@@ -10,6 +10,7 @@ mod pipeline;
 mod reply;
 mod report;
 mod sessions;
+mod unsettled;
 mod upload;
 
 use std::sync::Arc;

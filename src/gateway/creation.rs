@@ -16,6 +16,7 @@ use super::answer::{AnswerBody, LIVYS_JSON};
 use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_own_location;
+use super::unsettled::Unsettled;
 use super::{Gateway, reply};
 use crate::access::Grant;
 use crate::body_policy::CheckedBody;
@@ -133,13 +134,9 @@ impl Gateway {
             }
             Err(refusal) => return Done::without_livy(Err(self.refusal(refusal, &reservation).await)),
         }
-        let turn = match self
-            .0
-            .shared
-            .turns
-            .take(&owner, policy.livy.creations_at_once)
-            .await
-        {
+        let shared = &self.0.shared;
+        let _unsettled = Unsettled::new(&*shared.ledger, &shared.moments, key.clone());
+        let turn = match shared.turns.take(&owner, policy.livy.creations_at_once).await {
             Ok(turn) => turn,
             Err(denial) => {
                 self.settle(&key, Settlement::Gone).await;
