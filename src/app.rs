@@ -226,6 +226,7 @@ impl App {
                     policy: Arc::clone(&shared.policy),
                     instance: shared.instance,
                     untold: Arc::clone(&shared.untold),
+                    deletions: Arc::default(),
                     upstream: Upstream::new(deadlines, Arc::clone(&shared.clock)),
                     impersonation: Arc::clone(&shared.impersonation),
                 };

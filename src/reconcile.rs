@@ -6,12 +6,13 @@
 //! since Livy was seen to create sessions seconds after the connection that asked for them was gone.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -44,6 +45,8 @@ pub struct Reconciler {
     pub instance: Instance,
     /// Creations in doubt of which no client was told.
     pub untold: Arc<Untold>,
+    /// What is being deleted.
+    pub deletions: Arc<Deletions>,
     /// Its connections to Livy.
     pub upstream: Upstream,
     /// Told when Livy runs sessions as somebody else than it was told.
@@ -69,6 +72,56 @@ impl Untold {
 
     fn remove(&self, key: &PlaceKey) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+/// Deletions under way: few at once, and none twice, however many lists show what is being deleted.
+#[derive(Debug)]
+pub struct Deletions {
+    keys: Mutex<HashSet<PlaceKey>>,
+    turns: Semaphore,
+}
+
+impl Default for Deletions {
+    fn default() -> Self {
+        Self {
+            keys: Mutex::default(),
+            turns: Semaphore::new(DELETIONS_AT_ONCE),
+        }
+    }
+}
+
+impl Deletions {
+    /// Waits for the turn of this one; none if it is under way or waits already.
+    async fn take(&self, key: &PlaceKey) -> Option<Deletion<'_>> {
+        let is_new = self.keys().insert(key.clone());
+        if !is_new {
+            return None;
+        }
+        let mut deletion = Deletion {
+            deletions: self,
+            key: key.clone(),
+            _turn: None,
+        };
+        deletion._turn = self.turns.acquire().await.ok();
+        Some(deletion)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashSet<PlaceKey>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One deletion under way, for as long as it lives.
+struct Deletion<'a> {
+    deletions: &'a Deletions,
+    key: PlaceKey,
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Deletion<'_> {
+    fn drop(&mut self) {
+        self.deletions.keys().remove(&self.key);
     }
 }
 
@@ -391,15 +444,14 @@ impl Reconciler {
             }
             Change::Adopt(place) => self.adopt(kind, *place).await,
             Change::Unwanted(key, id, why) => match policy.state.ghosts {
-                Ghosts::Delete => self.delete(kind, &key, id, why, policy).await,
+                Ghosts::Delete => self.begin_to_delete(kind, key, id, why),
                 Ghosts::Keep => {
                     settle(&key, Settlement::Owned(id)).await;
                 }
             },
             Change::Disobeyed(key, id) => {
                 self.impersonation.caught(self.moments.next());
-                self.delete(kind, &key, id, "it runs as the wrong user", policy)
-                    .await;
+                self.begin_to_delete(kind, key, id, "it runs as the wrong user");
             }
         }
     }
@@ -418,8 +470,20 @@ impl Reconciler {
         }
     }
 
-    async fn delete(&self, kind: Kind, key: &PlaceKey, id: SessionId, why: &'static str, policy: &Policy) {
+    /// Livy may take minutes to delete one, and lists are waited for meanwhile.
+    fn begin_to_delete(&self, kind: Kind, key: PlaceKey, id: SessionId, why: &'static str) {
+        let reconciler = self.clone();
+        tokio::spawn(async move {
+            if let Some(turn) = reconciler.deletions.take(&key).await {
+                reconciler.delete(kind, &key, id, why).await;
+                drop(turn);
+            }
+        });
+    }
+
+    async fn delete(&self, kind: Kind, key: &PlaceKey, id: SessionId, why: &'static str) {
         let PlaceKey::Marker(marker) = key else { return };
+        let policy = self.policy.current();
         let call = OwnCall::Delete(kind, marker.clone());
         let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &call) else {
             return;
@@ -446,6 +510,8 @@ impl Reconciler {
 
 /// Livy is asked for a list of one kind at most this often.
 const CALL_INTERVAL: Duration = Duration::from_secs(1);
+/// As a Livy that stops an application for each bears it beside its users' own.
+const DELETIONS_AT_ONCE: usize = 4;
 /// 10 000 sessions with their logs are a tenth of it.
 const LIST_BYTES_MAX: usize = 512 * 1024 * 1024;
 
