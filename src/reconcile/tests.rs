@@ -300,6 +300,16 @@ fn a_restart_before_the_list_before_ends_no_creation_that_came_after_it() {
 }
 
 #[test]
+fn a_number_that_several_have_is_the_listed_ones() {
+    let (one, two) = (marker(1), marker(2));
+    let scene = Scene::of(vec![place(key(1), owned(1), 3), place(key(2), owned(1), 3)]);
+    for (marker, key) in [(&one, key(1)), (&two, key(2))] {
+        let line = (1, Some(marker.as_str()), Some("alice"), "idle");
+        assert_eq!(scene.changes(&[line]), [Change::Exists(key, id(1), false)]);
+    }
+}
+
+#[test]
 fn a_found_number_that_belongs_to_another_now_is_another_session() {
     let alices = || place(found(1), owned(1), 3);
     let named = || Place {
