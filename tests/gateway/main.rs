@@ -21,6 +21,7 @@ mod hdinsight;
 mod identity;
 mod inquiries;
 mod listener;
+mod lists;
 mod operations;
 mod operators;
 mod ownership;
