@@ -172,13 +172,14 @@ struct Judged {
 fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
     let mut changes = Vec::new();
     let mut listed = HashSet::with_capacity(listing.rows().len());
+    let contested = contested(known.places);
     for row in listing.rows() {
         let key = key_of(known.kind, row);
         match known.places.get(&key) {
             None => changes.push(Change::Adopt(Box::new(adopted(row, key.clone(), known)))),
             // It changed while the list was on its way: the next one tells.
             Some(place) if place.changed >= known.began => {}
-            Some(place) => seen(row, place, known, &mut changes),
+            Some(place) => seen(row, place, known, contested.contains(&row.id), &mut changes),
         }
         listed.insert(key);
     }
@@ -209,8 +210,15 @@ fn is_of_another_livy(listing: &Listing, before: &Listing) -> bool {
     })
 }
 
+/// Numbers that several places have: one of now, and others of a Livy before that no list has freed yet.
+fn contested(places: &HashMap<PlaceKey, Arc<Place>>) -> HashSet<SessionId> {
+    let mut once = HashSet::with_capacity(places.len());
+    let ids = places.values().filter_map(|place| place.standing.id());
+    ids.filter(|id| !once.insert(*id)).collect()
+}
+
 /// A place that the list shows.
-fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) {
+fn seen(row: &Row, place: &Place, known: &Known<'_>, is_contested: bool, changes: &mut Vec<Change>) {
     let key = place.key.clone();
     let exists = Change::Exists(key.clone(), row.id, row.is_finished());
     // Nobody has told Livy anything about what belongs to nobody.
@@ -238,7 +246,9 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, changes: &mut Vec<Change>) 
             changes.push(Change::Replaced(key.clone()));
             changes.push(Change::Adopt(Box::new(adopted(row, key, known))));
         }
-        (_, Standing::Owned { id, is_finished }) if id == row.id && is_finished == row.is_finished() => {}
+        // After a start nothing but a list tells whose a number is, where several had it.
+        (_, Standing::Owned { id, is_finished })
+            if id == row.id && is_finished == row.is_finished() && !is_contested => {}
         (_, Standing::Owned { .. } | Standing::InDoubt | Standing::Gone) => changes.push(exists),
     }
 }

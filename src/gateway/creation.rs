@@ -139,18 +139,12 @@ impl Gateway {
             }
             Err(refusal) => return Done::without_livy(Err(self.refusal(refusal, &reservation).await)),
         }
-        let place = Unsettled::new(&self.0.shared, key.clone());
-        let turn = match self
-            .0
-            .shared
-            .turns
-            .take(&owner, policy.livy.creations_at_once)
-            .await
-        {
+        let shared = &self.0.shared;
+        let _unsettled = Unsettled::new(&*shared.ledger, &shared.moments, key.clone());
+        let turn = match shared.turns.take(&owner, policy.livy.creations_at_once).await {
             Ok(turn) => turn,
             Err(denial) => {
                 self.settle(&key, Settlement::Gone).await;
-                place.settled();
                 return Done::without_livy(Err(denial));
             }
         };
@@ -164,7 +158,6 @@ impl Gateway {
         };
         drop(turn);
         done.answer = self.conclude(policy, &origin, &reservation, done.answer).await;
-        place.settled();
         done
     }
 

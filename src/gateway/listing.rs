@@ -58,8 +58,7 @@ impl Gateway {
             .filter_map(|place| {
                 let recent = lists.recent(kind, &place.key);
                 let text = match snapshot.row(&place.key) {
-                    Some((row, text)) if is_row_of(row, place) => text,
-                    Some(_) => return None,
+                    Some((row, text)) => is_of(place, row).then_some(text)?,
                     None => std::str::from_utf8(recent.as_ref()?).ok()?,
                 };
                 Some(own_row(place, text))
@@ -79,11 +78,15 @@ impl Gateway {
     }
 }
 
-/// A number alone may have meant another session when the list was read.
-fn is_row_of(row: &Row, place: &Place) -> bool {
+/// Whether a row is of this place. A number that was found at Livy may mean another's session in a list that is older
+/// or younger than the place, after a restart of Livy between the two.
+fn is_of(place: &Place, row: &Row) -> bool {
     match place.key {
         PlaceKey::Marker(_) => true,
-        PlaceKey::Found(..) => row.proxy_user.as_deref() == place.owner.as_ref().map(LivyUser::as_str),
+        PlaceKey::Found(..) => {
+            let owner = place.owner.as_ref().map(LivyUser::as_str);
+            owner.is_some() && owner == row.proxy_user.as_deref()
+        }
     }
 }
 
@@ -99,3 +102,49 @@ pub(super) fn own_row(place: &Place, text: &str) -> String {
 pub(super) const FRESH: Duration = Duration::from_secs(1);
 /// Until this age a list is shown while the next one is fetched.
 const USABLE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Standing;
+    use crate::livy::SessionId;
+    use crate::livy::marker::{Instance, Marker};
+    use crate::quota::Resources;
+
+    fn place(key: PlaceKey, owner: Option<&str>) -> Place {
+        Place {
+            key,
+            kind: Kind::Session,
+            owner: owner.and_then(LivyUser::from_record),
+            created_by: None,
+            name: None,
+            charge: Resources::default(),
+            scopes: Vec::new(),
+            standing: Standing::InDoubt,
+            changed: Duration::ZERO,
+            idempotency: None,
+        }
+    }
+
+    #[test]
+    fn a_found_number_shows_a_row_of_its_owner_only_whichever_is_older() {
+        let row = |user: &str| {
+            let user = if user.is_empty() {
+                "null".to_owned()
+            } else {
+                format!("\"{user}\"")
+            };
+            let text = format!("{{\"id\":0,\"name\":null,\"proxyUser\":{user},\"state\":\"idle\"}}");
+            list::read_object(&text).unwrap()
+        };
+        let found = || PlaceKey::Found(Kind::Session, SessionId::new(0).unwrap());
+        assert!(is_of(&place(found(), Some("alice")), &row("alice")));
+        for other in ["bob", "Alice", ""] {
+            assert!(!is_of(&place(found(), Some("alice")), &row(other)), "{other}");
+            assert!(!is_of(&place(found(), None), &row(other)), "{other}");
+        }
+        // A marker is nobody else's, whatever Livy makes of the user.
+        let marker = Marker::new("etl", Instance::new([1; 5]), "basic:alice", [1; 8]);
+        assert!(is_of(&place(PlaceKey::Marker(marker), Some("alice")), &row("")));
+    }
+}

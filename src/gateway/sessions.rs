@@ -31,6 +31,26 @@ impl Gateway {
         session: &SessionRef,
         action: Action,
     ) -> Result<(Grant, Arc<Place>), Denial> {
+        let granted = self
+            .find_session(policy, peer, principal, acting, session, action)
+            .await;
+        if matches!(granted, Err(Denial::NotFound { .. })) {
+            // Of what the ledger does not know nothing can be said before the first list. What is another's it may know
+            // from before the start, and who hears less of that knows that it is there.
+            Box::pin(self.first_list(session)).await?;
+        }
+        granted
+    }
+
+    async fn find_session(
+        &self,
+        policy: &Policy,
+        peer: IpAddr,
+        principal: Arc<Principal>,
+        acting: Acting,
+        session: &SessionRef,
+        action: Action,
+    ) -> Result<(Grant, Arc<Place>), Denial> {
         let ledger = &self.0.shared.ledger;
         let known = match session.key() {
             SessionKey::Id(id) => ledger.by_id(session.kind(), *id).await,
@@ -71,11 +91,7 @@ impl Gateway {
     ) -> Result<Option<Arc<Place>>, Denial> {
         let (ledger, kind) = (&self.0.shared.ledger, session.kind());
         // What was created around the gateway is known from the first list on.
-        self.0
-            .shared
-            .lists
-            .first(kind, self.0.shared.moments.next())
-            .await?;
+        self.first_list(session).await?;
         Ok(match session.key() {
             SessionKey::Id(id) => ledger.by_id(kind, *id).await,
             SessionKey::Name(name) => match ledger.by_name(user, kind, name).await {
@@ -93,6 +109,11 @@ impl Gateway {
                 }
             },
         })
+    }
+
+    async fn first_list(&self, session: &SessionRef) -> Result<(), Denial> {
+        let (lists, now) = (&self.0.shared.lists, self.0.shared.moments.next());
+        lists.first(session.kind(), now).await
     }
 
     /// What has no marker is addressed by its number, which means another session after Livy was restarted: only when a

@@ -1,43 +1,81 @@
-//! The promise that no place stays open.
+//! A place whose creation is under way in a task of its own.
 
-use std::sync::Arc;
+use futures_util::FutureExt;
 
-use tracing::error;
+use crate::clock::Moments;
+use crate::ledger::{Ledger, PlaceKey, Settlement};
 
-use super::Shared;
-use crate::ledger::{PlaceKey, Settlement};
-
-/// A place that was taken and must be settled. Should a defect end the task before, it is in doubt, and what Livy makes
-/// of it is deleted.
-pub(super) struct Unsettled {
-    shared: Arc<Shared>,
-    key: Option<PlaceKey>,
+/// Dropped, it puts the place in doubt unless somebody has said what became of it. So however the task ends, by a defect
+/// too, a place is not held for as long as the process runs.
+pub(super) struct Unsettled<'a> {
+    ledger: &'a dyn Ledger,
+    moments: &'a Moments,
+    key: PlaceKey,
 }
 
-impl Unsettled {
-    pub(super) fn new(shared: &Arc<Shared>, key: PlaceKey) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            key: Some(key),
-        }
-    }
-
-    /// What became of it is written down.
-    pub(super) fn settled(mut self) {
-        self.key = None;
+impl<'a> Unsettled<'a> {
+    pub(super) fn new(ledger: &'a dyn Ledger, moments: &'a Moments, key: PlaceKey) -> Self {
+        Self { ledger, moments, key }
     }
 }
 
-impl Drop for Unsettled {
+impl Drop for Unsettled<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            error!(?key, "a creation ended by a defect; its place is in doubt");
-            let shared = Arc::clone(&self.shared);
-            shared.untold.add(key.clone());
-            tokio::spawn(async move {
-                let at = shared.moments.next();
-                shared.ledger.settle(&key, Settlement::InDoubt, None, at).await
-            });
+        // What is known does not become doubtful. A ledger of this process is ready at once.
+        let settled = self
+            .ledger
+            .settle(&self.key, Settlement::InDoubt, None, self.moments.next());
+        let _ = settled.now_or_never();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::identity::LivyUser;
+    use crate::ledger::{MemoryLedger, Reservation, Standing};
+    use crate::livy::marker::{Instance, Marker};
+    use crate::livy::{Kind, SessionId};
+    use crate::quota::Resources;
+
+    #[tokio::test]
+    async fn a_place_that_nobody_settled_is_in_doubt_and_one_that_is_known_stays_so() {
+        let id = SessionId::new(7).unwrap();
+        let owned = Standing::Owned {
+            id,
+            is_finished: false,
+        };
+        for (settlement, standing) in [
+            (None, Standing::InDoubt),
+            (Some(Settlement::Owned(id)), owned),
+            (Some(Settlement::Gone), Standing::Gone),
+        ] {
+            let instance = Instance::new([1; 5]);
+            let ledger = MemoryLedger::new(instance);
+            let moments = Moments::new(Arc::new(ManualClock::at(Duration::ZERO)));
+            let marker = Marker::new("etl", instance, "basic:alice", [1; 8]);
+            let key = PlaceKey::Marker(marker.clone());
+            let reservation = Reservation {
+                marker,
+                kind: Kind::Session,
+                owner: LivyUser::for_tests("alice"),
+                created_by: "basic:alice".into(),
+                name: None,
+                charge: Resources::default(),
+                allowances: Vec::new(),
+                idempotency: None,
+            };
+            ledger.reserve(reservation, moments.next()).await.unwrap();
+            let unsettled = Unsettled::new(&ledger, &moments, key.clone());
+            if let Some(settlement) = settlement {
+                ledger.settle(&key, settlement, None, moments.next()).await;
+            }
+            drop(unsettled);
+            assert_eq!(ledger.get(&key).await.unwrap().standing, standing);
         }
     }
 }

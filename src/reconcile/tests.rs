@@ -295,7 +295,25 @@ fn a_restart_before_the_list_before_ends_no_creation_that_came_after_it() {
     ]);
     scene.missed = HashMap::from([(key(1), at(0))]);
     scene.before = listing(&[line]);
-    assert_eq!(scene.changes(&[line]), [Change::Free(key(1), Why::Unlisted)]);
+    let changes = scene.changes(&[line]);
+    assert!(
+        changes.contains(&Change::Free(key(1), Why::Unlisted)),
+        "{changes:?}"
+    );
+    assert!(
+        !changes.contains(&Change::Free(key(3), Why::Restarted)),
+        "{changes:?}"
+    );
+}
+
+#[test]
+fn a_number_that_several_have_is_the_listed_ones() {
+    let (one, two) = (marker(1), marker(2));
+    let scene = Scene::of(vec![place(key(1), owned(1), 3), place(key(2), owned(1), 3)]);
+    for (marker, key) in [(&one, key(1)), (&two, key(2))] {
+        let line = (1, Some(marker.as_str()), Some("alice"), "idle");
+        assert_eq!(scene.changes(&[line]), [Change::Exists(key, id(1), false)]);
+    }
 }
 
 #[test]

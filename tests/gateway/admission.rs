@@ -222,3 +222,26 @@ async fn what_a_key_has_created_is_not_denied_while_livy_cannot_be_asked() {
     .await;
     assert_eq!(stage.livy.sessions().len(), 1);
 }
+
+#[tokio::test]
+async fn a_deletion_that_takes_its_time_holds_up_no_list() {
+    let rig = with_quota("sessions = 1\n").await;
+    let late = rig
+        .livy()
+        .fault(Fault::act_after_disconnect().on("POST", "/sessions"));
+    create(&rig).await.expect_refusal(409, "outcome_unknown");
+    let slow = rig.livy().fault(Fault::slow_delete());
+    late.release();
+    eventually("it is found and unwanted", async || {
+        create(&rig).await.expect_refusal(429, "quota_exceeded");
+        slow.hits() == 1
+    })
+    .await;
+    // Each is refused after a look at a new list.
+    for _ in 0..2 {
+        create(&rig).await.expect_refusal(429, "quota_exceeded");
+    }
+    assert_eq!(slow.hits(), 1, "it is not asked for again while it goes on");
+    slow.release();
+    eventually("the place is free", async || create(&rig).await.status == 201).await;
+}

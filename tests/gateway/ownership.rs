@@ -3,7 +3,7 @@
 use fake_livy::Kind;
 use serde_json::{Value, json};
 
-use crate::rig::{Client, Reply, Rig, Setup, basic, times};
+use crate::rig::{Client, Process, Reply, Rig, Setup, basic, eventually, times};
 
 /// One request of a user's.
 fn request(user: &str, method: &str, path: &str, body: &str) -> String {
@@ -343,7 +343,7 @@ async fn what_was_created_around_the_gateway_belongs_to_its_proxy_user_and_to_no
     rig.livy().plant(Kind::Session, Some("bobs"), None, Some("bob"));
     rig.livy().plant(Kind::Session, Some("mine"), None, Some("alice"));
     // Earlier lists have none of them, or the first ones.
-    crate::rig::eventually("the last one is found", async || {
+    eventually("the last one is found", async || {
         listed(&rig, "alice", "/livy/sessions").await == (vec![3], 1)
     })
     .await;
@@ -540,4 +540,41 @@ async fn listless_livy(body: &str) -> String {
         }
     });
     url
+}
+
+#[tokio::test]
+async fn a_number_leads_to_its_owner_though_livy_and_the_gateway_were_restarted_at_once() {
+    let (stage, mut process) = Setup::new()
+        .rest("[state]\ndirectory = \"state\"\nreconcile = \"1s\"\n")
+        .spawn()
+        .await;
+    let ask = async |process: &Process, user: &str, method: &str, path: &str, body: &str| {
+        let mut client = Client::connect(process.address).await;
+        client.send(request(user, method, path, body)).await;
+        client.reply().await
+    };
+    // Each has the number then that the other had before, and the ledger's file has both.
+    for (user, id) in [("alice", 0), ("bob", 1)] {
+        let made = ask(&process, user, "POST", "/livy/sessions", SESSION).await;
+        assert_eq!(made.expect_status(201).json()["id"], id);
+    }
+    stage.livy.restart();
+    for (user, id) in [("bob", 0), ("alice", 1)] {
+        let made = ask(&process, user, "POST", "/livy/sessions", SESSION).await;
+        assert_eq!(made.expect_status(201).json()["id"], id);
+    }
+    process.signal("KILL").await;
+    process.exit_code().await;
+    let process = Process::start(&stage.config()).await;
+    for (user, own, other) in [("bob", 0, 1), ("alice", 1, 0)] {
+        eventually("what was before is gone", async || {
+            let list = ask(&process, user, "GET", "/livy/sessions", "").await;
+            list.status == 200 && list.json()["total"] == 1
+        })
+        .await;
+        let read = ask(&process, user, "GET", &format!("/livy/sessions/{own}"), "").await;
+        assert_eq!(read.expect_status(200).json()["proxyUser"], user);
+        let others = ask(&process, user, "GET", &format!("/livy/sessions/{other}"), "").await;
+        others.expect_status(404);
+    }
 }
