@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http_body_util::{BodyExt, Limited};
+use http_body::Body as _;
+use http_body_util::BodyExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -28,7 +29,7 @@ use crate::livy::{Kind, SessionId};
 use crate::policy::{Ghosts, Impersonation, LivePolicy, Policy};
 use crate::quota::{Groups, Scope};
 use crate::rewrite::{self, OwnCall};
-use crate::upstream::{Reuse, Upstream};
+use crate::upstream::{ReplyBody, Reuse, Upstream};
 
 /// What the reconciler works with.
 #[derive(Debug, Clone)]
@@ -334,6 +335,22 @@ fn scopes_of(owner: Option<&LivyUser>, policy: &Policy) -> Vec<Scope> {
     policy.quotas.scopes_of(owner, groups)
 }
 
+/// Into one buffer, of which the rows are parts: a list may be large, and is there twice as it is while a new one comes.
+async fn read_whole(mut body: ReplyBody) -> Result<Bytes, String> {
+    let told = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut whole = BytesMut::with_capacity(told.min(LIST_BYTES_MAX));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error.to_string())?;
+        if let Ok(data) = frame.into_data() {
+            if whole.len() + data.len() > LIST_BYTES_MAX {
+                return Err("it is too large".to_owned());
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole.freeze())
+}
+
 impl Reconciler {
     /// Keeps the list of one kind, for as long as the process runs.
     pub async fn run(self, kind: Kind) {
@@ -374,14 +391,10 @@ impl Reconciler {
             }
             _ => return Err(Denial::UpstreamUnexpected { read: true }),
         }
-        let body = Limited::new(reply.into_body(), LIST_BYTES_MAX).collect().await;
-        let body: Bytes = match body {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
-                warn!(%kind, %error, "Livy's list could not be read");
-                return Err(Denial::UpstreamLost);
-            }
-        };
+        let body = read_whole(reply.into_body()).await.map_err(|why| {
+            warn!(%kind, why, "Livy's list could not be read");
+            Denial::UpstreamLost
+        })?;
         Listing::parse(body).map_err(|why| {
             warn!(%kind, why, "Livy's list cannot be used");
             Denial::UpstreamUnexpected { read: true }
