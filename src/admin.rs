@@ -118,7 +118,7 @@ async fn answer<O: Overview>(
         ("/ready", Some("livy")) => livy(&policy, upstream).await,
         ("/metrics", _) => {
             metrics::logins(overview.logins());
-            show_held(&overview.holdings()).await;
+            show_held(&policy, &overview.holdings()).await;
             let mut response = text(StatusCode::OK, metrics::render());
             response.headers_mut().insert(
                 CONTENT_TYPE,
@@ -133,9 +133,13 @@ async fn answer<O: Overview>(
     }
 }
 
-async fn show_held(holdings: &Holdings) {
+async fn show_held(policy: &Policy, holdings: &Holdings) {
     for kind in Kind::ALL {
         metrics::held(holdings.figures(kind).await);
+    }
+    metrics::user_limit(policy.quotas.default_limits());
+    for pot in policy.quotas.pots() {
+        metrics::pot(&pot.scope, &holdings.ledger.held(&pot.scope).await, &pot.limits);
     }
     metrics::ledger_available(holdings.ledger.is_available());
 }

@@ -81,6 +81,28 @@ impl Quotas {
         }
     }
 
+    /// Every pot that several share, with what may be held in it; everybody's is always one.
+    pub fn pots(&self) -> Vec<Allowance> {
+        let everybody = self.first(|whose| matches!(whose, Whose::Everybody));
+        let everybody = Allowance {
+            scope: Scope::Everybody,
+            limits: everybody.map(|rule| rule.limits).unwrap_or_default(),
+        };
+        let groups = self.rules.iter().filter_map(|rule| match &rule.whose {
+            Whose::Group(group) => Some(Allowance {
+                scope: Scope::Group(Arc::clone(group)),
+                limits: rule.limits,
+            }),
+            Whose::User(_) | Whose::MembersOf(_) | Whose::Everybody => None,
+        });
+        groups.chain([everybody]).collect()
+    }
+
+    /// What a user may hold of whom no rule speaks.
+    pub const fn default_limits(&self) -> &Limits {
+        &self.default
+    }
+
     /// What counts where a creation does not say.
     pub const fn assumed(&self) -> &Assumed {
         &self.assumed

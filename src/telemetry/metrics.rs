@@ -52,6 +52,10 @@ pub const AUDIT_LINES_LOST: &str = "livy_gateway_audit_lines_lost_total";
 pub const PLACES: &str = "livy_gateway_places";
 /// Creations refused by a quota, by `dimension` and by the kind of `scope`.
 pub const QUOTA_REFUSALS: &str = "livy_gateway_quota_refusals_total";
+/// What is held in a pot that several share, by `scope` and `dimension`; memory in bytes.
+pub const QUOTA_HELD: &str = "livy_gateway_quota_held";
+/// What may be held, by `scope` and `dimension`; memory in bytes, and `+Inf` where nothing limits it.
+pub const QUOTA_LIMIT: &str = "livy_gateway_quota_limit";
 /// Places freed because Livy does not have them, by `reason`.
 pub const FREED: &str = "livy_gateway_places_freed_total";
 /// Sessions taken up that this gateway did not create, by `creator`.
@@ -73,7 +77,7 @@ mod places;
 
 pub use places::{
     Creator, Freed, Ghost, GhostEnd, HeldFigures, adopted, ghost, held, ledger_available, livy_restarted,
-    place_freed, quota_refused, reconciled,
+    place_freed, pot, quota_refused, reconciled, user_limit,
 };
 
 /// How a request ended.
@@ -383,6 +387,14 @@ fn describe() {
         (
             LIST_AGE,
             "Time since the last whole list of Livy's began, in seconds.",
+        ),
+        (
+            QUOTA_HELD,
+            "What is held in a pot that several share, by scope and dimension; memory in bytes.",
+        ),
+        (
+            QUOTA_LIMIT,
+            "What may be held, by scope and dimension; memory in bytes, +Inf where nothing limits it.",
         ),
         (
             LEDGER_AVAILABLE,

@@ -39,7 +39,7 @@ async fn ask(process: &Process, request: &str) -> Reply {
 #[tokio::test]
 async fn a_scrape_shows_what_is_held_refused_and_found_out_and_nobodys_name() {
     let (stage, process) = Setup::new()
-        .rest("[quota]\nsessions = 1\n[state]\nstore = \"memory\"\nreconcile = \"1s\"\n")
+        .rest("[quota]\nsessions = 1\n[[quota.for]]\ngroup = \"etl\"\ncores = 40\n[state]\nstore = \"memory\"\nreconcile = \"1s\"\n")
         .spawn()
         .await;
     is(&process, "livy_gateway_ledger_available", 1.0).await;
@@ -55,9 +55,44 @@ async fn a_scrape_shows_what_is_held_refused_and_found_out_and_nobodys_name() {
         assert_eq!(value(&process, zero).await, Some(0.0), "{zero}");
     }
 
+    for (series, limit) in [
+        (
+            "livy_gateway_quota_limit{scope=\"user\",dimension=\"sessions\"}",
+            1.0,
+        ),
+        (
+            "livy_gateway_quota_limit{scope=\"group etl\",dimension=\"cores\"}",
+            40.0,
+        ),
+        (
+            "livy_gateway_quota_limit{scope=\"group etl\",dimension=\"batches\"}",
+            f64::INFINITY,
+        ),
+        (
+            "livy_gateway_quota_limit{scope=\"everybody\",dimension=\"memory\"}",
+            f64::INFINITY,
+        ),
+        (
+            "livy_gateway_quota_held{scope=\"everybody\",dimension=\"sessions\"}",
+            0.0,
+        ),
+        (
+            "livy_gateway_quota_held{scope=\"group etl\",dimension=\"cores\"}",
+            0.0,
+        ),
+    ] {
+        assert_eq!(value(&process, series).await, Some(limit), "{series}");
+    }
+
     ask(&process, &post("/livy/sessions", SESSION))
         .await
         .expect_status(201);
+    is(
+        &process,
+        "livy_gateway_quota_held{scope=\"everybody\",dimension=\"sessions\"}",
+        1.0,
+    )
+    .await;
     ask(&process, &post("/livy/sessions", r#"{"kind":"spark"}"#))
         .await
         .expect_refusal(429, "quota_exceeded");

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use super::{
-    ADOPTED, FREED, GHOSTS, LEDGER_AVAILABLE, LIST_AGE, LIVY_RESTARTS, PLACES, QUOTA_REFUSALS,
-    RECONCILE_SECONDS,
+    ADOPTED, FREED, GHOSTS, LEDGER_AVAILABLE, LIST_AGE, LIVY_RESTARTS, PLACES, QUOTA_HELD, QUOTA_LIMIT,
+    QUOTA_REFUSALS, RECONCILE_SECONDS,
 };
 use crate::livy::Kind;
-use crate::quota::{Dimension, Scope};
+use crate::quota::{Dimension, Limits, Scope, Use};
 
 /// Why a place is free again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +154,39 @@ pub fn held(figures: HeldFigures) {
         metrics::gauge!(PLACES, "kind" => kind, "standing" => standing).set(places as f64);
     }
     metrics::gauge!(LIST_AGE, "kind" => kind).set(list_age.as_secs_f64());
+}
+
+/// Shows what is held in a pot that several share, and what may be.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats, and a rounded byte is no matter"
+)]
+pub fn pot(scope: &Scope, held: &Use, limits: &Limits) {
+    let name = match scope {
+        Scope::Group(group) => format!("group {group}"),
+        Scope::User(_) | Scope::Everybody => scope.word().to_owned(),
+    };
+    for dimension in Dimension::ALL {
+        metrics::gauge!(QUOTA_HELD, "scope" => name.clone(), "dimension" => dimension.word())
+            .set(held.of(dimension) as f64);
+    }
+    limit(&name, limits);
+}
+
+/// Shows what each user may hold of whom no rule speaks.
+pub fn user_limit(limits: &Limits) {
+    limit("user", limits);
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats, and a rounded byte is no matter"
+)]
+fn limit(scope: &str, limits: &Limits) {
+    for dimension in Dimension::ALL {
+        let most = limits.of(dimension).map_or(f64::INFINITY, |most| most as f64);
+        metrics::gauge!(QUOTA_LIMIT, "scope" => scope.to_owned(), "dimension" => dimension.word()).set(most);
+    }
 }
 
 /// Whether the ledger can be written.
