@@ -173,12 +173,20 @@ impl Gateway {
             .ledger
             .reserve(reservation.clone(), shared.moments.next())
             .await;
-        if !matches!(first, Err(NoPlace::Exceeded { .. } | NoPlace::NameTaken { .. })) {
-            return Ok(first);
-        }
+        let of_these = match &first {
+            Err(NoPlace::Exceeded { exceeded, .. }) => exceeded.dimension.kinds(),
+            Err(NoPlace::NameTaken { .. }) => std::slice::from_ref(&kind),
+            Ok(()) | Err(NoPlace::Before(_) | NoPlace::Unavailable(_)) => return Ok(first),
+        };
         // What ended meanwhile is free: one fresh look before anybody is refused.
-        if shared.lists.since(kind, shared.moments.next()).await.is_err() {
-            return Ok(first);
+        let now = shared.moments.next();
+        for kind in of_these {
+            shared.lists.want(*kind, now);
+        }
+        for kind in of_these {
+            if shared.lists.since(*kind, now).await.is_err() {
+                return Ok(first);
+            }
         }
         Ok(shared.ledger.reserve(reservation, shared.moments.next()).await)
     }

@@ -78,6 +78,16 @@ async fn what_has_finished_holds_no_place_and_one_fresh_look_finds_that_out() {
 }
 
 #[tokio::test]
+async fn one_fresh_look_finds_out_of_either_kind_what_has_finished() {
+    let rig = with_quota("cores = 5\n").await;
+    create(&rig).await.expect_status(201);
+    let batch = post("/livy/batches", r#"{"file":"hdfs:///a.jar"}"#);
+    rig.ask(&batch).await.expect_refusal(429, "quota_exceeded");
+    rig.livy().set_state(Kind::Session, 0, State::Dead);
+    rig.ask(&batch).await.expect_status(201);
+}
+
+#[tokio::test]
 async fn cores_are_counted_however_they_are_written_and_what_could_never_fit_is_told_so() {
     let rig = with_quota("cores = 10\n").await;
     let hopeless = r#"{"executorCores":10,"numExecutors":10}"#;
