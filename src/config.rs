@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::policy::Policy;
@@ -72,12 +73,8 @@ pub fn effective(path: &Path) -> Result<String, Report> {
 pub fn read(path: &Path, generation: u64) -> Result<Loaded, Report> {
     let text = text_of(path)?;
     let problems = Problems::new(path, &text);
-    let document = match DeTable::parse(&text) {
-        Ok(document) => document,
-        Err(error) => {
-            syntax_problem(&text, &error, &problems);
-            return Err(problems.into_report());
-        }
+    let Some(document) = parse(&text, &problems) else {
+        return Err(problems.into_report());
     };
     let raw = raw::read(document.get_ref(), &problems);
     let directory = path.parent().unwrap_or(Path::new(""));
@@ -98,17 +95,20 @@ pub fn read(path: &Path, generation: u64) -> Result<Loaded, Report> {
     }
 }
 
+/// The document, if it is TOML; what else it is becomes a problem.
+fn parse<'a>(text: &'a str, problems: &Problems) -> Option<Spanned<DeTable<'a>>> {
+    DeTable::parse(text)
+        .inspect_err(|error| syntax_problem(text, error, problems))
+        .ok()
+}
+
 /// Where the gateway that runs with this file is talked to, if it has a socket. Nothing but the syntax needs to be
 /// right: a file that is being mended keeps no operator from looking at what runs.
 pub fn control_socket(path: &Path) -> Result<ControlSocket, Report> {
     let text = text_of(path)?;
     let problems = Problems::new(path, &text);
-    let document = match DeTable::parse(&text) {
-        Ok(document) => document,
-        Err(error) => {
-            syntax_problem(&text, &error, &problems);
-            return Err(problems.into_report());
-        }
+    let Some(document) = parse(&text, &problems) else {
+        return Err(problems.into_report());
     };
     let raw = raw::read_state(document.get_ref(), &problems);
     let directory = path.parent().unwrap_or(Path::new(""));

@@ -88,6 +88,11 @@ pub enum Denial {
         /// The session as the path names it.
         session: String,
     },
+    /// Code for a session that runs as another user than its owner.
+    RunsAsAnother {
+        /// The session as the path names it.
+        session: String,
+    },
     /// A list of everybody's, and the caller has no role.
     RoleRequired,
     /// The body is larger than allowed.
@@ -318,6 +323,7 @@ impl Denial {
                 mapped: "alice".into(),
             },
             Self::NotFound { session: "7".into() },
+            Self::RunsAsAnother { session: "7".into() },
             Self::RoleRequired,
             Self::BodyTooLarge { limit: 1_048_576 },
             Self::SlowBody,

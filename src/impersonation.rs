@@ -56,9 +56,14 @@ impl ImpersonationWatch {
         }
     }
 
-    /// A creation ran as somebody else.
+    /// A creation ran as somebody else. Caught again it is no news: the time of the last try counts.
     pub fn caught(&self, now: Duration) {
-        self.caught_at.store(millis(now), Ordering::Relaxed);
+        let news = self
+            .caught_at
+            .compare_exchange(FINE, millis(now), Ordering::Relaxed, Ordering::Relaxed);
+        if news.is_err() {
+            return;
+        }
         metrics::impersonation_off(true);
         error!(
             "Livy ignores for whom it should act: set livy.impersonation.enabled = true in livy.conf; creations are refused"
@@ -83,7 +88,14 @@ mod tests {
         assert!(watch.check(at(11)).is_err());
         assert_eq!(watch.check(at(70)), Ok(()), "one tries");
         assert!(watch.check(at(70)).is_err(), "the others wait for it");
+        // Every list shows again what could not be deleted.
+        for second in 70..130 {
+            watch.caught(at(second));
+        }
+        assert_eq!(watch.check(at(130)), Ok(()), "another one tries after its time");
         watch.obeyed();
-        assert_eq!(watch.check(at(71)), Ok(()));
+        assert_eq!(watch.check(at(131)), Ok(()));
+        watch.caught(at(140));
+        assert!(watch.check(at(199)).is_err(), "that is news");
     }
 }

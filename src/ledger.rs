@@ -223,6 +223,9 @@ pub trait Ledger: std::fmt::Debug + Send + Sync {
         listed: &'a HashSet<PlaceKey>,
     ) -> BoxFuture<'a, ()>;
 
+    /// Forgets one place that is gone, whatever lists show.
+    fn forget<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, ()>;
+
     /// The place of this number.
     fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Arc<Place>>>;
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::sleep;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::clock::Moments;
 use crate::denial::Denial;
@@ -169,9 +169,9 @@ struct Judged {
 }
 
 /// Decides, without touching anything.
-fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
+fn judge(snapshot: &Snapshot, known: &Known<'_>) -> Judged {
     let mut changes = Vec::new();
-    let mut listed = HashSet::with_capacity(listing.rows().len());
+    let listing = snapshot.listing();
     let contested = contested(known.places);
     for row in listing.rows() {
         let key = key_of(known.kind, row);
@@ -181,13 +181,12 @@ fn judge(listing: &Listing, known: &Known<'_>) -> Judged {
             Some(place) if place.changed >= known.began => {}
             Some(place) => seen(row, place, known, contested.contains(&row.id), &mut changes),
         }
-        listed.insert(key);
     }
     let is_restarted = known
         .before
         .is_some_and(|before| is_of_another_livy(listing, before.listing()));
     for place in known.places.values() {
-        if !listed.contains(&place.key)
+        if snapshot.row(&place.key).is_none()
             && place.changed < known.began
             && let Some(why) = is_over(place, is_restarted, known)
         {
@@ -233,7 +232,10 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, is_contested: bool, changes
         }
         // Livy obeyed when it was created, or it was created before Livy had to: whoever works with it keeps it.
         (PlaceKey::Marker(_), Standing::Owned { .. }) if !is_obeyed => {
-            changes.push(Change::RunsAsAnother(key.clone(), row.id));
+            let is_told = known.before.is_some_and(|before| before.row(&key).is_some());
+            if !is_told {
+                changes.push(Change::RunsAsAnother(key.clone(), row.id));
+            }
             changes.push(exists);
         }
         (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
@@ -277,13 +279,11 @@ fn is_over(place: &Place, is_restarted: bool, known: &Known<'_>) -> Option<Why> 
 }
 
 /// What exists as far as is known and is not in the list, with the time of its last change.
-fn missing(listing: &Listing, known: &Known<'_>) -> HashMap<PlaceKey, Duration> {
-    let rows = listing.rows().iter();
-    let listed: HashSet<_> = rows.map(|row| key_of(known.kind, row)).collect();
+fn missing(snapshot: &Snapshot, known: &Known<'_>) -> HashMap<PlaceKey, Duration> {
     known
         .places
         .values()
-        .filter(|place| !listed.contains(&place.key) && place.changed < known.began)
+        .filter(|place| snapshot.row(&place.key).is_none() && place.changed < known.began)
         .filter(|place| matches!(place.standing, Standing::Owned { .. }))
         .map(|place| (place.key.clone(), place.changed))
         .collect()
@@ -352,10 +352,11 @@ impl Reconciler {
             let began = self.moments.next();
             match self.fetch(kind).await {
                 Ok(listing) => {
+                    let snapshot = Snapshot::new(kind, began, listing);
                     let ghosts;
-                    (missed, ghosts) = self.apply(kind, began, &listing, &missed).await;
+                    (missed, ghosts) = self.apply(kind, &snapshot, &missed).await;
                     metrics::reconciled(kind, self.moments.next().saturating_sub(began));
-                    self.lists.publish(kind, Snapshot::new(kind, began, listing));
+                    self.lists.publish(kind, snapshot);
                     self.delete_all(kind, ghosts);
                 }
                 Err(denial) => self.lists.fail(kind, began, denial),
@@ -404,10 +405,10 @@ impl Reconciler {
     async fn apply(
         &self,
         kind: Kind,
-        began: Duration,
-        listing: &Listing,
+        snapshot: &Snapshot,
         missed: &HashMap<PlaceKey, Duration>,
     ) -> (HashMap<PlaceKey, Duration>, Vec<Doomed>) {
+        let began = snapshot.began;
         let places = self.ledger.all(kind).await;
         let places: HashMap<_, _> = places
             .into_iter()
@@ -427,7 +428,7 @@ impl Reconciler {
         let Judged {
             changes,
             is_restarted,
-        } = judge(listing, &known);
+        } = judge(snapshot, &known);
         if is_restarted {
             self.tell_restart(kind);
         }
@@ -436,13 +437,14 @@ impl Reconciler {
             ghosts.extend(self.carry_out(kind, began, change, &policy).await);
         }
         // What is gone is remembered until a list that began later does not show it.
-        let rows = listing.rows().iter();
-        let listed: HashSet<_> = rows.map(|row| key_of(kind, row)).collect();
         if let Some(before) = &before {
+            let gone = places.values().filter(|place| place.standing == Standing::Gone);
+            let listed = gone.filter(|place| snapshot.row(&place.key).is_some());
+            let listed: HashSet<_> = listed.map(|place| place.key.clone()).collect();
             self.ledger.forget_gone(kind, before.began, &listed).await;
         }
         self.untold.forget_spared(kind, &places);
-        (missing(listing, &known), ghosts)
+        (missing(snapshot, &known), ghosts)
     }
 
     /// Carries out one change. What is to be deleted is given back: Livy takes its time for that.
@@ -489,12 +491,7 @@ impl Reconciler {
                     self.tell_replaced(&place);
                 }
                 settle(&key, Settlement::Gone).await;
-                let places = self.ledger.all(kind).await.into_iter();
-                let others = places
-                    .map(|place| place.key.clone())
-                    .filter(|other| *other != key);
-                let others: HashSet<_> = others.collect();
-                self.ledger.forget_gone(kind, self.moments.next(), &others).await;
+                self.ledger.forget(&key).await;
             }
             Change::Adopt(place) => {
                 if self.ledger.adopt((*place).clone(), self.moments.next()).await {
@@ -513,9 +510,9 @@ impl Reconciler {
                 let ghost = Ghost::WrongUser;
                 return Some(Doomed { key, id, ghost });
             }
+            // Of whether Livy obeys now it says nothing.
             Change::RunsAsAnother(key, id) => {
-                self.impersonation.caught(self.moments.next());
-                error!(%kind, ?key, %id, "a session that is somebody's runs as another user than Livy is told now; it is kept");
+                warn!(%kind, ?key, %id, "a session that is somebody's runs as another user than Livy is told now; it is kept, and runs no more code");
             }
         }
         None

@@ -122,6 +122,12 @@ pub const fn may(role: Role, action: &Action) -> bool {
     }
 }
 
+/// Whether this brings code into a session, or the means to: what only the user may do as whom the session runs, and so
+/// what no role opens.
+pub const fn brings_code(action: &Action) -> bool {
+    !may(Role::Admin, action)
+}
+
 /// Whether a role sees what sessions are called, in the list of everybody's. A name, and the marker that is made of it,
 /// may tell what somebody works at; a viewer sees that sessions are there and in what state.
 pub const fn sees_names(role: Role) -> bool {

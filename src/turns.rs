@@ -3,7 +3,8 @@
 //! Livy creates one session at a time and refuses what is beyond its `max-creation`, so more at once gain nothing, and
 //! one user's hundred creations would stand before everybody else's first.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -19,6 +20,8 @@ pub struct Turns(Arc<Mutex<Queue>>);
 struct Queue {
     running: usize,
     waiting: usize,
+    /// How many creations each user has under way, whatever they wait for.
+    under_way: HashMap<LivyUser, usize>,
     /// Each user once, the one whose turn it is first.
     users: VecDeque<(LivyUser, VecDeque<oneshot::Sender<Turn>>)>,
 }
@@ -27,7 +30,29 @@ struct Queue {
 #[derive(Debug)]
 pub struct Turn(Option<Turns>);
 
+/// One of a user's creations is under way while this lives.
+#[derive(Debug)]
+pub struct UnderWay {
+    turns: Turns,
+    user: LivyUser,
+}
+
 impl Turns {
+    /// Counts a creation of this user's until it ends. It goes on without its client, so that nothing else bounds how
+    /// many a user has, each with its body in memory.
+    pub fn begin(&self, user: &LivyUser) -> Result<UnderWay, Denial> {
+        let mut queue = self.lock();
+        let count = queue.under_way.entry(user.clone()).or_default();
+        if *count >= UNDER_WAY_MAX {
+            return Err(Denial::Overloaded { read: false });
+        }
+        *count += 1;
+        Ok(UnderWay {
+            turns: self.clone(),
+            user: user.clone(),
+        })
+    }
+
     /// Waits until fewer than `at_once` creations are under way and it is this user's turn.
     pub async fn take(&self, user: &LivyUser, at_once: usize) -> Result<Turn, Denial> {
         let receiver = {
@@ -87,6 +112,18 @@ impl Queue {
     }
 }
 
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut queue = self.turns.lock();
+        if let Entry::Occupied(mut count) = queue.under_way.entry(self.user.clone()) {
+            *count.get_mut() = count.get().saturating_sub(1);
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
 impl Turn {
     /// Without letting the next one go: the caller does.
     fn give_back(mut self) {
@@ -114,6 +151,8 @@ impl Drop for Turn {
 
 /// More waiting creations than this are more than Livy gets through while their clients wait.
 const WAITING_MAX: usize = 512;
+/// Several times what a scheduler or a build tool starts at once for one user.
+const UNDER_WAY_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -165,6 +204,19 @@ mod tests {
                 .expect("nobody is left")
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn each_user_has_so_many_under_way_and_no_more() {
+        let turns = Turns::default();
+        let (alice, bob) = (user("alice"), user("bob"));
+        let mut hers: Vec<_> = (0..UNDER_WAY_MAX).map(|_| turns.begin(&alice).unwrap()).collect();
+        assert!(turns.begin(&alice).is_err());
+        assert!(turns.begin(&bob).is_ok());
+        hers.pop();
+        assert!(turns.begin(&alice).is_ok());
+        drop(hers);
+        assert!(turns.lock().under_way.is_empty(), "who has none is forgotten");
     }
 
     #[tokio::test]

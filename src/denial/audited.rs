@@ -12,6 +12,7 @@ impl Denial {
             | Self::UnmappedIdentity { .. }
             | Self::ImpersonationRefused { .. }
             | Self::NotFound { .. }
+            | Self::RunsAsAnother { .. }
             | Self::RoleRequired
             | Self::ConfRefused { .. }
             | Self::ConfTooLarge { .. }

@@ -76,6 +76,9 @@ impl Denial {
 
             Self::NotFound { session } => row(404, "not_found", Whose::Caller, "no such session",
                 format!("Session '{session}' not found.")),
+            Self::RunsAsAnother { session } => row(409, "runs_as_another", Whose::Caller, "session runs as another user", format!(
+                "Session '{session}' is yours and runs as another user: it was created before Livy had to act for each user. It runs no more code. Its output can still be read. Delete it, and create a new one."
+            )),
             Self::RoleRequired => row(403, "role_required", Whose::Operator, "for those with a role",
                 "This list shows everybody's sessions, and is for the administrators, operators and viewers of this gateway. Your own are at /gateway/me, and in the lists of sessions and batches. If you look after those of others, ask the administrator for a role."),
             Self::BodyTooLarge { limit } => row(413, "body_too_large", Whose::Caller, "body too large", format!(

@@ -4,13 +4,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 use serde::Serialize;
 
 use crate::denial::{Denial, Hint, whole_seconds};
+use crate::livy::operation::Method;
 use crate::rewrite::X_REQUEST_ID;
 use crate::upstream::{ReplyBody, ReplyError};
 
@@ -89,6 +92,21 @@ pub(super) fn seal<B>(response: &mut Response<B>, request_id: &HeaderValue) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
 }
 
+/// An answer that the gateway writes itself. A HEAD is told the length that the text would have.
+pub(super) fn of_ones_own(method: Method, content_type: HeaderValue, text: String) -> Response<AnswerBody> {
+    let length = HeaderValue::from(text.len());
+    let mut response = Response::new(match method {
+        Method::Head => AnswerBody::Whole(None),
+        Method::Get | Method::Post | Method::Delete => AnswerBody::whole(text),
+    });
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type);
+    if method == Method::Head {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+    response
+}
+
 /// A refusal. `challenges` are the `WWW-Authenticate` lines of a 401, Basic first: some clients see only that one.
 pub(super) fn refusal(
     denial: &Denial,
@@ -158,7 +176,7 @@ struct Refusal<'a> {
     request_id: Option<&'a str>,
 }
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// As Livy writes it.
 pub(super) const LIVYS_JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -123,6 +123,10 @@ impl Gateway {
             request_id: errand.request_id.clone(),
             peer: errand.peer,
         };
+        let _under_way = match self.0.shared.turns.begin(&reservation.owner) {
+            Ok(under_way) => under_way,
+            Err(denial) => return Done::without_livy(Err(denial)),
+        };
         if let Some(before) = self.asked_before(&reservation).await {
             return Done::without_livy(self.again(policy, &origin, &before, &reservation).await);
         }
@@ -526,7 +530,7 @@ fn own_words(response: Response<AnswerBody>, reservation: &Reservation) -> Respo
 }
 
 /// Livy's list could not be read, so nothing was sent. A write is answered 5xx only because it surely did nothing.
-fn unlisted(denial: &Denial) -> Denial {
+pub(super) fn unlisted(denial: &Denial) -> Denial {
     if matches!(denial, Denial::UpstreamUnreachable) {
         return Denial::UpstreamUnreachable;
     }

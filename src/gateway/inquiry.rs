@@ -1,16 +1,12 @@
 //! What the gateway says about itself: who somebody is to it, what they hold and may hold, and to those who look after
 //! others' sessions what everybody holds. Livy hears nothing of it.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use super::answer::AnswerBody;
+use super::answer::{self, AnswerBody};
 use super::pipeline::{check_expectation, named};
 use super::report::Report;
 use super::{Gateway, browser};
@@ -19,10 +15,8 @@ use crate::denial::Denial;
 use crate::holdings::{Holding, Holdings, by_number};
 use crate::identity::{Acting, Principal};
 use crate::listener::Peer;
-use crate::livy::operation::Method;
 use crate::livy::query::Page;
 use crate::livy::{Inquiry, Kind, Topic, list};
-use crate::login::LoginPolicy;
 use crate::policy::Policy;
 use crate::quota::{Allowance, Dimension, Groups, Scope, Use};
 use crate::roles;
@@ -84,7 +78,7 @@ impl Gateway {
         report.inquired(inquiry.topic);
         browser::check_origin(inquiry.method, &head.headers)?;
         check_expectation(&head.headers)?;
-        let principal = self.log_in(policy, &head.headers, peer).await?;
+        let principal = self.authenticate(policy, &head.headers, peer).await?;
         report.identified(&principal);
         let names = named(inquiry.requested_user.as_deref(), None);
         let acting = policy.identities.acting(&principal, peer.address.ip(), &names)?;
@@ -97,25 +91,7 @@ impl Gateway {
                 self.all_sessions(&inquiry.page, roles::sees_names(role)).await?
             }
         };
-        Ok(json(inquiry.method, text))
-    }
-
-    async fn log_in(
-        &self,
-        policy: &Policy,
-        headers: &HeaderMap,
-        peer: Peer,
-    ) -> Result<Arc<Principal>, Denial> {
-        let login = LoginPolicy {
-            authn: &policy.authn,
-            identities: &policy.identities,
-            generation: policy.generation,
-        };
-        let logins = &self.0.shared.logins;
-        match logins.cached(&login, headers) {
-            Some(principal) => Ok(principal),
-            None => logins.authenticate(&login, headers, peer.address.ip()).await,
-        }
+        Ok(answer::of_ones_own(inquiry.method, answer::JSON, text))
     }
 
     async fn me(&self, policy: &Policy, principal: &Principal, acting: &Acting) -> Result<String, Denial> {
@@ -237,18 +213,4 @@ fn pot(allowance: &Allowance, held: &Use, own_rule: &str) -> Option<Pot> {
         cores: measure(Dimension::Cores),
         memory: measure(Dimension::Memory),
     })
-}
-
-fn json(method: Method, text: String) -> Response<AnswerBody> {
-    let length = HeaderValue::from(text.len());
-    let mut response = Response::new(match method {
-        Method::Head => AnswerBody::Whole(None),
-        Method::Get | Method::Post | Method::Delete => AnswerBody::whole(Bytes::from(text)),
-    });
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if method == Method::Head {
-        headers.insert(CONTENT_LENGTH, length);
-    }
-    response
 }

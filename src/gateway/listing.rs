@@ -3,12 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::Response;
 
 use super::Gateway;
-use super::answer::{AnswerBody, LIVYS_JSON};
+use super::answer::{self, AnswerBody, LIVYS_JSON};
 use crate::access::Grant;
 use crate::denial::Denial;
 use crate::identity::LivyUser;
@@ -64,17 +62,7 @@ impl Gateway {
                 Some(own_row(place, text))
             })
             .collect();
-        let text = list::render(page, &rows);
-        let length = HeaderValue::from(text.len());
-        let mut response = Response::new(match method {
-            Method::Head => AnswerBody::Whole(None),
-            Method::Get | Method::Post | Method::Delete => AnswerBody::whole(Bytes::from(text)),
-        });
-        response.headers_mut().insert(CONTENT_TYPE, LIVYS_JSON);
-        if method == Method::Head {
-            response.headers_mut().insert(CONTENT_LENGTH, length);
-        }
-        Ok(response)
+        Ok(answer::of_ones_own(method, LIVYS_JSON, list::render(page, &rows)))
     }
 }
 

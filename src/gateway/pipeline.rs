@@ -137,7 +137,7 @@ impl Gateway {
         }
     }
 
-    async fn authenticate(
+    pub(super) async fn authenticate(
         &self,
         policy: &Policy,
         headers: &HeaderMap,
@@ -305,6 +305,11 @@ impl Gateway {
 
     /// Asks Livy, and translates its answer.
     pub(super) async fn carry_out(&self, policy: &Policy, errand: &mut Errand) -> Done {
+        if let Some(place) = &errand.place
+            && let Err(denial) = self.means_the_same_still(errand.grant.operation(), place).await
+        {
+            return Done::without_livy(Err(denial));
+        }
         let began = self.0.shared.clock.monotonic();
         let method = errand.method;
         if errand.reads_a_renamed_session() {

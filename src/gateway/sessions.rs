@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, LOCATION};
@@ -10,6 +9,8 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::Gateway;
 use super::answer::AnswerBody;
+use super::creation::unlisted;
+use super::listing::FRESH;
 use super::reply::{self, Asked};
 use crate::access::{self, Grant, Owned, Rules};
 use crate::denial::Denial;
@@ -18,7 +19,8 @@ use crate::ledger::{Place, PlaceKey};
 use crate::livy::list;
 use crate::livy::operation::{Action, Method, Operation};
 use crate::livy::session_ref::{SessionKey, SessionRef};
-use crate::policy::Policy;
+use crate::policy::{Impersonation, Policy};
+use crate::roles;
 
 impl Gateway {
     /// Finds the session and grants what is asked, or says what is said of sessions that do not exist.
@@ -76,8 +78,15 @@ impl Gateway {
             access::authorize_session(principal, acting, (session, action), owned, at_livy, rules, peer)?;
         let place = match &place.key {
             PlaceKey::Marker(_) => place,
-            PlaceKey::Found(..) => Box::pin(self.found_still(place, session)).await?,
+            PlaceKey::Found(..) => {
+                let since = self.0.shared.moments.next().saturating_sub(FRESH);
+                Box::pin(self.0.shared.lists.since(place.kind, since)).await?;
+                self.found_still(&place, session).await?
+            }
         };
+        if roles::brings_code(&action) && policy.livy.impersonation == Impersonation::Required {
+            Box::pin(self.runs_as_its_owner(&place, session)).await?;
+        }
         Ok((grant, place))
     }
 
@@ -116,12 +125,44 @@ impl Gateway {
         lists.first(session.kind(), now).await
     }
 
-    /// What has no marker is addressed by its number, which means another session after Livy was restarted: only when a
-    /// list of this second says that it is still the same.
-    async fn found_still(&self, place: Arc<Place>, session: &SessionRef) -> Result<Arc<Place>, Denial> {
-        let now = self.0.shared.moments.next();
-        let since = now.saturating_sub(FRESH);
-        self.0.shared.lists.since(place.kind, since).await?;
+    /// A session that was created while all shared Livy's own user still runs as that one.
+    async fn runs_as_its_owner(&self, place: &Place, session: &SessionRef) -> Result<(), Denial> {
+        self.first_list(session)
+            .await
+            .map_err(|denial| unlisted(&denial))?;
+        let last = self.0.shared.lists.last(place.kind);
+        let row = last.as_deref().and_then(|last| last.row(&place.key));
+        let owner = place.owner.as_ref().map(LivyUser::as_str);
+        // What no list shows yet was looked at when it was created.
+        if row.is_none_or(|(row, _)| row.proxy_user.as_deref() == owner) {
+            return Ok(());
+        }
+        Err(Denial::RunsAsAnother {
+            session: session.key().to_string(),
+        })
+    }
+
+    /// Before a write goes to a number: what it meant when it was asked for, it need not mean when its body has come.
+    pub(super) async fn means_the_same_still(
+        &self,
+        operation: &Operation,
+        place: &Place,
+    ) -> Result<(), Denial> {
+        let Operation::On(session, _) = operation else {
+            return Ok(());
+        };
+        if operation.method().is_safe() || matches!(place.key, PlaceKey::Marker(_)) {
+            return Ok(());
+        }
+        let (lists, now) = (&self.0.shared.lists, self.0.shared.moments.next());
+        let listed = Box::pin(lists.since(place.kind, now)).await;
+        listed.map_err(|denial| unlisted(&denial))?;
+        self.found_still(place, session).await.map(drop)
+    }
+
+    /// What has no marker is addressed by its number, which means another session after Livy was restarted: the ledger,
+    /// which has just followed a list, says whether it is still the same.
+    async fn found_still(&self, place: &Place, session: &SessionRef) -> Result<Arc<Place>, Denial> {
         let again = self.0.shared.ledger.get(&place.key).await;
         again
             .filter(|again| again.owner == place.owner && again.standing.id() == place.standing.id())
@@ -191,6 +232,3 @@ pub(super) fn with_own_location(mut response: Response<AnswerBody>, place: &Plac
     }
     response
 }
-
-/// How old a list may be that says what a number means.
-const FRESH: Duration = Duration::from_secs(1);

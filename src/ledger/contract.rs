@@ -256,9 +256,8 @@ async fn a_name_is_free_again_when_its_place_is_gone(ledger: Shared) {
     assert!(ledger.settle(&key(1), back, Some(seconds(4)), seconds(5)).await);
     for gone in [1, 2] {
         assert!(ledger.by_name(&alice(), Kind::Session, &name).await.is_some());
-        ledger
-            .settle(&key(gone), Settlement::Gone, None, seconds(6))
-            .await;
+        let key = key(gone);
+        ledger.settle(&key, Settlement::Gone, None, seconds(6)).await;
     }
     assert_eq!(ledger.by_name(&alice(), Kind::Session, &name).await, None);
 }
@@ -321,9 +320,8 @@ async fn what_finished_or_went_does_not_count(ledger: Shared) {
     assert_eq!(held(&ledger).await, 1);
     assert!(ledger.by_id(Kind::Session, id(1)).await.is_some());
     for number in [1, 2] {
-        ledger
-            .settle(&key(number), Settlement::Gone, None, seconds(4))
-            .await;
+        let key = key(number);
+        ledger.settle(&key, Settlement::Gone, None, seconds(4)).await;
         assert_eq!(ledger.by_id(Kind::Session, id(number as u32)).await, None);
     }
     assert_eq!(held(&ledger).await, 0);
@@ -417,28 +415,31 @@ async fn what_is_found_at_livy_is_charged_once(ledger: Shared) {
         },
         ..place(3)
     };
+    let (key, gone, none) = (found.key.clone(), Settlement::Gone, HashSet::new());
     assert!(ledger.adopt(found.clone(), seconds(4)).await);
     assert!(!ledger.adopt(found.clone(), seconds(5)).await);
     let adopted = ledger.by_id(Kind::Batch, id(3)).await.unwrap();
     assert_eq!(adopted.changed, seconds(4));
     assert_eq!(ledger.held(&Scope::User(alice())).await.batches, 1);
-    ledger
-        .settle(&found.key, Settlement::Gone, Some(seconds(5)), seconds(6))
-        .await;
+    ledger.settle(&key, gone, Some(seconds(5)), seconds(6)).await;
     assert!(
         !ledger.adopt(found.clone(), seconds(7)).await,
         "it has just been deleted"
     );
     assert_eq!(ledger.held(&Scope::User(alice())).await.batches, 0);
-    ledger
-        .forget_gone(Kind::Session, seconds(9), &HashSet::new())
-        .await;
+    ledger.forget_gone(Kind::Session, seconds(9), &none).await;
     assert!(
         !ledger.adopt(found.clone(), seconds(10)).await,
         "each kind has lists of its own"
     );
-    ledger.forget_gone(Kind::Batch, seconds(9), &HashSet::new()).await;
-    assert!(ledger.adopt(found, seconds(10)).await);
+    ledger.forget_gone(Kind::Batch, seconds(9), &none).await;
+    assert!(ledger.adopt(found.clone(), seconds(10)).await);
+    // One alone is forgotten once it is gone, and no sooner.
+    ledger.forget(&key).await;
+    assert!(!ledger.adopt(found.clone(), seconds(11)).await);
+    ledger.settle(&key, gone, None, seconds(12)).await;
+    ledger.forget(&key).await;
+    assert!(ledger.adopt(found, seconds(13)).await);
 }
 
 async fn a_tombstone_is_forgotten_after_its_time(ledger: Shared) {

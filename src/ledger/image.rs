@@ -185,6 +185,16 @@ impl Image {
         }
     }
 
+    /// Forgets one place that is gone.
+    pub(super) fn forget(&mut self, key: &PlaceKey) {
+        if self
+            .get(key)
+            .is_some_and(|place| place.standing == Standing::Gone)
+        {
+            self.remove(key);
+        }
+    }
+
     /// The place that was last seen under this number.
     pub(super) fn by_id(&self, kind: Kind, id: SessionId) -> Option<&Arc<Place>> {
         self.places.get(self.by_id.get(&(kind, id))?)

@@ -212,6 +212,11 @@ impl<L: Local> Ledger for L {
         Box::pin(ready(()))
     }
 
+    fn forget<'a>(&'a self, key: &'a PlaceKey) -> BoxFuture<'a, ()> {
+        self.store().image().forget(key);
+        Box::pin(ready(()))
+    }
+
     fn by_id(&self, kind: Kind, id: SessionId) -> BoxFuture<'_, Option<Arc<Place>>> {
         Box::pin(ready(self.store().read(|image| image.by_id(kind, id).cloned())))
     }

@@ -112,6 +112,10 @@ impl Scene {
         }
     }
 
+    fn list(&self, lines: &[Line<'_>]) -> Snapshot {
+        Snapshot::new(Kind::Session, at(self.began), listing(lines))
+    }
+
     fn decide<T>(&self, decide: impl FnOnce(&Known<'_>) -> T) -> T {
         let places = self.places.iter().cloned();
         let places = places.map(|place| (place.key.clone(), Arc::new(place))).collect();
@@ -127,17 +131,17 @@ impl Scene {
     }
 
     fn changes(&self, lines: &[Line<'_>]) -> Vec<Change> {
-        self.decide(|known| judge(&listing(lines), known).changes)
+        self.decide(|known| judge(&self.list(lines), known).changes)
     }
 
     /// Whether a list with these lines shows that Livy was restarted.
     fn shows_a_restart(&self, lines: &[Line<'_>]) -> bool {
-        self.decide(|known| judge(&listing(lines), known).is_restarted)
+        self.decide(|known| judge(&self.list(lines), known).is_restarted)
     }
 
     /// What the next list is told of this one.
     fn missing(&self, lines: &[Line<'_>]) -> HashMap<PlaceKey, Duration> {
-        self.decide(|known| missing(&listing(lines), known))
+        self.decide(|known| missing(&self.list(lines), known))
     }
 }
 

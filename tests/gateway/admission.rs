@@ -67,6 +67,36 @@ async fn creations_that_race_take_exactly_the_places_that_there_are() {
 }
 
 #[tokio::test]
+async fn one_user_fills_no_memory_with_creations_that_livy_does_not_answer() {
+    let rig = Setup::new().roomy().start().await;
+    let held = rig
+        .livy()
+        .fault(Fault::hold_answer().on("POST", "/sessions").always());
+    // Their clients leave, and they go on.
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = rig.connect().await;
+        client.send(post("/livy/sessions", SESSION)).await;
+        clients.push(client);
+    }
+    let mine = || {
+        rig.app()
+            .shared()
+            .detached
+            .load(std::sync::atomic::Ordering::SeqCst)
+    };
+    eventually("all are under way", async || mine() == 100).await;
+    drop(clients);
+    let refused = create(&rig).await;
+    refused.expect_refusal(429, "overloaded");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(mine(), 100);
+    held.release();
+    eventually("they have ended", async || mine() == 0).await;
+    create(&rig).await.expect_status(201);
+}
+
+#[tokio::test]
 async fn what_has_finished_holds_no_place_and_one_fresh_look_finds_that_out() {
     let rig = with_quota("sessions = 1\n").await;
     create(&rig).await.expect_status(201);

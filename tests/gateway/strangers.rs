@@ -322,6 +322,41 @@ async fn after_a_restart_of_livy_no_operation_on_an_old_number_or_name_touches_t
 }
 
 #[tokio::test]
+async fn a_write_to_a_number_is_for_what_the_number_means_when_its_body_has_come() {
+    let statement = r#"{"code":"1"}"#;
+    for livy_restarts_before_the_head in [true, false] {
+        let rig = Setup::new().plant(Kind::Session).start().await;
+        ask(&rig, "alice", "GET", "/livy/sessions/0/state", "")
+            .await
+            .expect_status(200);
+        let restart = || {
+            rig.livy().restart();
+            rig.livy().plant(Kind::Session, None, None, Some("bob"));
+            rig.livy().clear();
+        };
+        if livy_restarts_before_the_head {
+            // The last list is of a moment ago.
+            restart();
+        }
+        let mut client = rig.connect().await;
+        let head = format!(
+            "POST /livy/sessions/0/statements HTTP/1.1\r\nHost: gw\r\n{}Content-Type: application/json\r\n\
+             Expect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+            basic("alice"),
+            statement.len()
+        );
+        client.send(head).await;
+        assert_eq!(client.any_reply(false).await.status, 100);
+        if !livy_restarts_before_the_head {
+            restart();
+        }
+        client.send(statement).await;
+        client.reply().await.expect_status(404);
+        assert!(rig.livy().requests().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn nobody_creates_for_another_by_naming_them_and_what_is_ones_own_stays_so() {
     let rig = Rig::start().await;
     for (target, body) in [

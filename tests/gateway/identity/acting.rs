@@ -6,8 +6,8 @@ use fake_livy::FakeLivy;
 
 use super::{CREATE, create, list, read, refused_with_both_names, told_only};
 use crate::rig::{
-    Issuer, PASSWORD, Rig, Setup, basic, get, lists_only, marker, multipart, plain, post, request, times,
-    upload_head, without_marker,
+    Client, Issuer, PASSWORD, Process, Rig, Setup, basic, eventually, get, lists_only, marker, multipart,
+    plain, post, request, times, upload_head, without_marker,
 };
 
 // --- Delegates.
@@ -268,6 +268,74 @@ async fn a_session_that_runs_as_another_than_livy_was_told_is_deleted_though_imp
         );
         rig.clock.advance(Duration::from_secs(120));
     }
+}
+
+/// How many lists of sessions were compared since the start.
+async fn lists(process: &Process) -> u64 {
+    let mut client = Client::connect(process.admin).await;
+    client.send("GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n").await;
+    let text = client.reply().await.text();
+    let series = "livy_gateway_reconcile_seconds_count{kind=\"session\"} ";
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+#[tokio::test]
+async fn what_ran_as_livys_own_user_before_livy_had_to_obey_runs_no_more_code_and_stops_no_creation() {
+    let state = "[state]\ndirectory = \"state\"\nreconcile = \"1s\"\n";
+    let shared = "impersonation = \"off\"\nallow_shared_livy_user = true";
+    let (stage, mut process) = Setup::new()
+        .livy(FakeLivy::builder().impersonation(false))
+        .livy_keys(shared)
+        .rest(state)
+        .spawn()
+        .await;
+    let ask = async |process: &Process, request: String| {
+        let mut client = Client::connect(process.address).await;
+        client.send(request).await;
+        client.reply().await
+    };
+    let made = ask(&process, post("/livy/sessions", CREATE)).await;
+    assert_eq!(
+        made.expect_status(201).json()["proxyUser"],
+        serde_json::Value::Null
+    );
+    process.signal("KILL").await;
+    process.exit_code().await;
+    let demanding = stage.read("gateway.toml").replace(shared, "");
+    stage.write("gateway.toml", &demanding);
+    stage.livy.set_impersonation(true);
+    let process = Process::start(&stage.config()).await;
+
+    let code = post("/livy/sessions/0/statements", r#"{"code":"1"}"#);
+    let refused = ask(&process, code).await;
+    refused.expect_refusal(409, "runs_as_another");
+    assert!(refused.text().contains("Delete it"), "{}", refused.text());
+    let posts = |livy: &FakeLivy| {
+        livy.requests()
+            .into_iter()
+            .filter(|one| one.method == "POST")
+            .count()
+    };
+    assert_eq!(posts(&stage.livy), 1, "the creation alone");
+    ask(&process, get("/livy/sessions/0/statements"))
+        .await
+        .expect_status(200);
+    // Several lists show it. It says nothing of whether Livy obeys now, and it is not deleted.
+    for _ in 0..2 {
+        let before = lists(&process).await;
+        eventually("there are more lists", async || {
+            lists(&process).await > before + 1
+        })
+        .await;
+        ask(&process, post("/livy/sessions", CREATE))
+            .await
+            .expect_status(201);
+    }
+    assert_eq!(stage.livy.sessions().len(), 3);
+    ask(&process, plain("DELETE", "/livy/sessions/0"))
+        .await
+        .expect_status(200);
 }
 
 #[tokio::test]
