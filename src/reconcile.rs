@@ -241,6 +241,12 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, is_contested: bool, changes
         (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
             changes.push(Change::Unwanted(key, row.id, Ghost::Untold));
         }
+        // Whether Livy refuses it or is about to start it shows in time.
+        (PlaceKey::Marker(_), Standing::InDoubt) if known.kind == Kind::Batch && row.is_unstarted() => {
+            if known.began.saturating_sub(place.changed) >= known.policy.state.in_doubt_hold {
+                changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
+            }
+        }
         (PlaceKey::Marker(_), Standing::Gone) if !known.untold.is_spared(&key) => {
             changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
         }

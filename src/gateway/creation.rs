@@ -322,6 +322,8 @@ impl Gateway {
             };
             let found = snapshot
                 .row(&key)
+                // A batch that Livy refuses is listed like one that it has not started yet.
+                .filter(|(row, _)| reservation.kind == Kind::Session || !row.is_unstarted())
                 .map(|(row, text)| (row.clone(), text.to_owned()));
             if let Some((row, text)) = found {
                 self.created(policy, origin, reservation, &row, Bytes::from(text.clone()))

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::query::Page;
@@ -32,6 +33,7 @@ pub struct Row {
     pub state: Box<str>,
     /// The cluster's name for it, once there is one.
     pub app_id: Option<Box<str>>,
+    has_log: bool,
     text: Range<usize>,
 }
 
@@ -39,6 +41,12 @@ impl Row {
     /// Whether it holds no resources any more. Of an `error` the driver may still be alive (Livy 0.9).
     pub fn is_finished(&self) -> bool {
         is_finished(&self.state)
+    }
+
+    /// Whether Livy has not begun to start it. It lists a batch before that, and one that it refuses for ever: `starting`,
+    /// without a line of a log, while a driver's log has its two headings from the first moment (Livy 0.7.1 and 0.9.0).
+    pub fn is_unstarted(&self) -> bool {
+        &*self.state == "starting" && self.app_id.is_none() && !self.has_log
     }
 }
 
@@ -93,6 +101,7 @@ fn read_row(text: &RawValue, place: Range<usize>) -> Option<Row> {
         proxy_user: fields.proxy_user.map(|user| user.into_owned().into()),
         state: fields.state.into_owned().into(),
         app_id: fields.app_id.map(|id| id.into_owned().into()),
+        has_log: fields.log.is_some_and(|lines| !lines.is_empty()),
         text: place,
     })
 }
@@ -177,6 +186,9 @@ struct Fields<'a> {
     state: std::borrow::Cow<'a, str>,
     #[serde(borrow, default, rename = "appId")]
     app_id: Option<std::borrow::Cow<'a, str>>,
+    /// Only counted: what is ignored takes no memory.
+    #[serde(default)]
+    log: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]

@@ -75,14 +75,20 @@ fn place(key: PlaceKey, standing: Standing, changed: u64) -> Place {
     }
 }
 
-/// A row of Livy's: number, name, proxy user, state.
+/// A row of Livy's: number, name, proxy user, state; with a log unless the state is followed by `, no log`.
 type Line<'a> = (u32, Option<&'a str>, Option<&'a str>, &'a str);
 
 fn listing(lines: &[Line<'_>]) -> Listing {
     let rows: Vec<_> = lines
         .iter()
         .map(|(id, name, user, state)| {
-            serde_json::json!({"id": id, "name": name, "proxyUser": user, "state": state, "appId": null})
+            let (state, log) = match state.strip_suffix(", no log") {
+                Some(state) => (state, vec![]),
+                None => (*state, vec!["stdout: ", "\nstderr: "]),
+            };
+            serde_json::json!({
+                "id": id, "name": name, "proxyUser": user, "state": state, "appId": null, "log": log
+            })
         })
         .collect();
     let list = serde_json::json!({"from": 0, "total": rows.len(), "sessions": rows});
@@ -98,6 +104,7 @@ struct Scene {
     policy: &'static Policy,
     untold: Untold,
     began: u64,
+    kind: Kind,
 }
 
 impl Scene {
@@ -109,22 +116,23 @@ impl Scene {
             policy: &REQUIRED,
             untold: Untold::default(),
             began: 10,
+            kind: Kind::Session,
         }
     }
 
     fn list(&self, lines: &[Line<'_>]) -> Snapshot {
-        Snapshot::new(Kind::Session, at(self.began), listing(lines))
+        Snapshot::new(self.kind, at(self.began), listing(lines))
     }
 
     fn decide<T>(&self, decide: impl FnOnce(&Known<'_>) -> T) -> T {
         let places = self.places.iter().cloned();
         let places = places.map(|place| (place.key.clone(), Arc::new(place))).collect();
         decide(&Known {
-            kind: Kind::Session,
+            kind: self.kind,
             began: at(self.began),
             places: &places,
             missed: &self.missed,
-            before: Some(&Snapshot::new(Kind::Session, at(5), self.before.clone())),
+            before: Some(&Snapshot::new(self.kind, at(5), self.before.clone())),
             policy: self.policy,
             untold: &self.untold,
         })
@@ -466,6 +474,40 @@ fn what_livy_created_though_nobody_was_told_is_unwanted() {
         "{changes:?}"
     );
     assert_eq!(scene.changes(&[]), [], "and its absence is as it should be");
+}
+
+#[test]
+fn a_batch_in_doubt_that_livy_never_starts_is_one_that_it_refused() {
+    let marker = marker(1);
+    let line = |state| (1, Some(marker.as_str()), Some("alice"), state);
+    let doubt = Place {
+        kind: Kind::Batch,
+        ..place(key(1), Standing::InDoubt, 3)
+    };
+    let mut scene = Scene::of(vec![doubt]);
+    scene.kind = Kind::Batch;
+    assert_eq!(
+        scene.changes(&[line("starting, no log")]),
+        [],
+        "Livy may be about to start it"
+    );
+    for begun in ["starting", "running, no log"] {
+        assert_eq!(
+            scene.changes(&[line(begun)]),
+            [Change::Exists(key(1), id(1), false)]
+        );
+    }
+    scene.began = 3 + scene.policy.state.in_doubt_hold.as_secs();
+    assert_eq!(
+        scene.changes(&[line("starting, no log")]),
+        [Change::Unwanted(key(1), id(1), Ghost::Refused)]
+    );
+    scene.kind = Kind::Session;
+    assert_eq!(
+        scene.changes(&[line("starting, no log")]),
+        [Change::Exists(key(1), id(1), false)],
+        "a session is listed when it was created"
+    );
 }
 
 #[test]

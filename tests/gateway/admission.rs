@@ -1,6 +1,6 @@
 //! A quota of N never lets N+1 through, and no place is lost.
 
-use fake_livy::{Fault, Kind, State};
+use fake_livy::{FakeLivy, Fault, Kind, State};
 
 use crate::rig::{Client, Process, Reply, Rig, Setup, eventually, plain, post, times};
 
@@ -133,6 +133,23 @@ async fn a_creation_that_livy_refuses_gives_its_place_back_and_its_ghost_is_dele
     rig.ask(&batch).await.expect_status(400);
     assert!(rig.livy().batches().is_empty(), "the ghost is gone");
     rig.ask(&batch).await.expect_status(201);
+}
+
+#[tokio::test]
+async fn a_batch_that_livy_refused_is_nobodys_though_it_is_listed_and_the_answer_was_lost() {
+    let livy = FakeLivy::builder().impersonation(true).local_files("/srv");
+    let setup = Setup::new()
+        .livy(livy)
+        .rest("[quota]\nbatches = 1\n[state]\nstore = \"memory\"\nreconcile = \"1s\"\n");
+    let rig = setup.start().await;
+    rig.livy().fault(Fault::lose_answer().on("POST", "/batches"));
+    // Livy lists it, and then refuses the file.
+    let refused = post("/livy/batches", r#"{"file":"/etc/hosts"}"#);
+    rig.ask(&refused).await.expect_refusal(409, "outcome_unknown");
+    eventually("the ghost is gone", async || rig.livy().batches().is_empty()).await;
+    let batch = post("/livy/batches", r#"{"file":"hdfs:///a.jar"}"#);
+    eventually("the place is free", async || rig.ask(&batch).await.status == 201).await;
+    assert_eq!(rig.livy().batches().len(), 1);
 }
 
 #[tokio::test]

@@ -14,8 +14,6 @@ pub(crate) struct Census {
     most: BTreeMap<&'static str, [usize; 2]>,
     /// The names that Livy was given for one creation of a customer's.
     made: BTreeMap<String, BTreeSet<String>>,
-    /// What a refused creation has left in Livy's list.
-    ghosts: BTreeSet<String>,
     /// What was wrong, told when somebody can be told.
     breaches: Vec<String>,
 }
@@ -23,9 +21,6 @@ pub(crate) struct Census {
 impl Census {
     /// Called by Livy with all that lives.
     pub(crate) fn see(&mut self, alive: &[Alive<'_>]) {
-        let ghosts = alive.iter().filter(|one| one.ghost);
-        let tags = ghosts.map(|one| tag_of(one.name.unwrap_or_default()));
-        self.ghosts.extend(tags);
         self.now = alive
             .iter()
             .filter(|one| !one.ghost)
@@ -86,8 +81,7 @@ impl Census {
             // After Livy's restart the session of a key is gone, and the key makes a new one.
             let most = if one.has_key { 1 + RESTARTS_OF_LIVY } else { 1 };
             assert!(made <= most, "{one:?} was made {made} times");
-            // Whoever asks again after a crash is told what Livy lists, and Livy lists what it has refused.
-            if one.was_created() && !(one.may_have_been_lost && self.ghosts.contains(&one.tag)) {
+            if one.was_created() {
                 assert!(made > 0, "{one:?} was made up");
             }
             if one.was_refused() && !one.may_have_been_lost {
