@@ -17,6 +17,14 @@ pub(super) fn check(kind: JsonBody, object: &StrictObject<'_>) -> Result<(), Den
             return Err(Denial::InvalidBody(sentence.into()));
         }
     }
+    let listed = LISTED.iter().filter_map(|name| object.get(name));
+    if listed.map(str::len).sum::<usize>() > LISTED_BYTES_MAX {
+        let sentence = format!(
+            "The fields '{}' have more than {LISTED_BYTES_MAX} bytes together.",
+            LISTED.join("', '")
+        );
+        return Err(Denial::InvalidBody(sentence.into()));
+    }
     Ok(())
 }
 
@@ -100,3 +108,7 @@ const WORD_BYTES_MAX: usize = 512;
 /// Linux hands a process no argument of more than 128 KiB.
 const ARGUMENT_BYTES_MAX: usize = 64 << 10;
 const ARGUMENTS_MAX: usize = 1_000;
+/// What Livy 0.9 shows again in each list for as long as it remembers the session, which for one that has failed at once
+/// is ten minutes, whatever the quota (`SessionServlet.scala`).
+const LISTED: [&str; 5] = ["conf", "jars", "pyFiles", "files", "archives"];
+const LISTED_BYTES_MAX: usize = 128 << 10;

@@ -299,6 +299,20 @@ fn names_lives_and_lengths_have_bounds() {
 }
 
 #[test]
+fn what_livy_repeats_in_its_lists_is_bounded() {
+    let of = |jars: usize| {
+        let jar = format!("\"hdfs:///{}.jar\"", "j".repeat(1000));
+        let jars = vec![jar; jars].join(",");
+        format!(
+            r#"{{"conf":{{"spark.a":"{}"}},"jars":[{jars}]}}"#,
+            "a".repeat(60_000)
+        )
+    };
+    check(of(60).as_bytes(), SESSION, &[]).unwrap();
+    assert!(matches!(refusal(&of(80), SESSION), Denial::InvalidBody(why) if why.contains("together")));
+}
+
+#[test]
 fn a_creation_tells_its_names_and_can_be_sent_under_another() {
     let body = br#"{"kind":"spark","name":"mine","conf":{"spark.app.name":"A b"}}"#;
     let checked = check(body, SESSION, &[]).unwrap();

@@ -126,6 +126,16 @@ async fn cores_are_counted_however_they_are_written_and_what_could_never_fit_is_
 }
 
 #[tokio::test]
+async fn one_fresh_look_finds_out_of_either_kind_what_has_finished() {
+    let rig = with_quota("cores = 5\n").await;
+    create(&rig).await.expect_status(201);
+    let batch = post("/livy/batches", r#"{"file":"hdfs:///a.jar"}"#);
+    rig.ask(&batch).await.expect_refusal(429, "quota_exceeded");
+    rig.livy().set_state(Kind::Session, 0, State::Dead);
+    rig.ask(&batch).await.expect_status(201);
+}
+
+#[tokio::test]
 async fn a_creation_that_livy_refuses_gives_its_place_back_and_its_ghost_is_deleted() {
     let rig = with_quota("batches = 1\n").await;
     rig.livy().fault(Fault::ghost().on("POST", "/batches"));

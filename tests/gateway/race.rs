@@ -26,7 +26,7 @@ use trouble::{Dice, arm};
 use crate::rig::{PASSWORD, Process, Setup, Stage, eventually};
 
 /// Of each user, of the members of the pot together, and of everybody together.
-const LIMITS: [(usize, usize); 3] = [(4, 3), (26, 20), (56, 42)];
+const LIMITS: [(usize, usize); 3] = [(4, 3), (20, 14), (42, 28)];
 /// Those of the pot first.
 const USERS: [&str; 16] = [
     "ann", "ben", "cid", "dot", "eve", "fay", "gus", "hal", "ida", "jim", "kay", "leo", "mia", "ned", "ora",
