@@ -6,6 +6,7 @@ mod audit;
 mod body;
 mod browser;
 mod creation;
+mod idempotency;
 mod inquiry;
 mod listing;
 mod pipeline;

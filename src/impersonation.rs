@@ -28,7 +28,19 @@ impl Default for ImpersonationWatch {
 }
 
 impl ImpersonationWatch {
-    /// Refuses creations while Livy is known not to obey.
+    /// Whether a creation could be let through: whatever else may refuse it comes before its try.
+    pub fn may_try(&self, now: Duration) -> Result<(), Denial> {
+        let caught = self.caught_at.load(Ordering::Relaxed);
+        if caught == FINE || millis(now).saturating_sub(caught) >= TRY_AGAIN.as_millis() as u64 {
+            return Ok(());
+        }
+        Err(Denial::ImpersonationOff {
+            leftover: Leftover::None,
+        })
+    }
+
+    /// Refuses creations while Livy is known not to obey. Called when nothing but Livy can refuse it any more: what is
+    /// let through to try tells something only if Livy hears of it.
     pub fn check(&self, now: Duration) -> Result<(), Denial> {
         let caught = self.caught_at.load(Ordering::Relaxed);
         let millis = millis(now);
@@ -86,6 +98,8 @@ mod tests {
         assert_eq!(watch.check(at(1)), Ok(()));
         watch.caught(at(10));
         assert!(watch.check(at(11)).is_err());
+        assert!(watch.may_try(at(11)).is_err());
+        assert_eq!(watch.may_try(at(70)), Ok(()), "and to ask takes nobody's try");
         assert_eq!(watch.check(at(70)), Ok(()), "one tries");
         assert!(watch.check(at(70)).is_err(), "the others wait for it");
         // Every list shows again what could not be deleted.

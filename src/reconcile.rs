@@ -188,7 +188,7 @@ fn judge(snapshot: &Snapshot, known: &Known<'_>) -> Judged {
     for place in known.places.values() {
         if snapshot.row(&place.key).is_none()
             && place.changed < known.began
-            && let Some(why) = is_over(place, is_restarted, known)
+            && let Some(why) = replaced(place, listing).or_else(|| is_over(place, is_restarted, known))
         {
             changes.push(Change::Free(place.key.clone(), why));
         }
@@ -238,14 +238,14 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, is_contested: bool, changes
             }
             changes.push(exists);
         }
-        (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
-            changes.push(Change::Unwanted(key, row.id, Ghost::Untold));
-        }
         // Whether Livy refuses it or is about to start it shows in time.
         (PlaceKey::Marker(_), Standing::InDoubt) if known.kind == Kind::Batch && row.is_unstarted() => {
             if known.began.saturating_sub(place.changed) >= known.policy.state.in_doubt_hold {
                 changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
             }
+        }
+        (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
+            changes.push(Change::Unwanted(key, row.id, Ghost::Untold));
         }
         (PlaceKey::Marker(_), Standing::Gone) if !known.untold.is_spared(&key) => {
             changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
@@ -264,6 +264,15 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, is_contested: bool, changes
 fn is_same(row: &Row, place: &Place, known: &Known<'_>) -> bool {
     let name = row.name.clone();
     owner_of(row, known.policy) == place.owner && name == place.name && place.standing != Standing::Gone
+}
+
+/// A number that is listed under another key means another session than it did.
+fn replaced(place: &Place, listing: &Listing) -> Option<Why> {
+    let PlaceKey::Found(_, id) = &place.key else {
+        return None;
+    };
+    let is_listed = listing.rows().iter().any(|row| row.id == *id);
+    (is_listed && place.standing != Standing::Gone).then_some(Why::Replaced)
 }
 
 fn is_over(place: &Place, is_restarted: bool, known: &Known<'_>) -> Option<Why> {
@@ -496,8 +505,9 @@ impl Reconciler {
                 if let Some(place) = self.ledger.get(&key).await {
                     self.tell_replaced(&place);
                 }
-                settle(&key, Settlement::Gone).await;
-                self.ledger.forget(&key).await;
+                if settle(&key, Settlement::Gone).await {
+                    self.ledger.forget(&key).await;
+                }
             }
             Change::Adopt(place) => {
                 if self.ledger.adopt((*place).clone(), self.moments.next()).await {
@@ -540,6 +550,11 @@ impl Reconciler {
     async fn delete(&self, kind: Kind, doomed: &Doomed) {
         let Doomed { key, id, ghost } = doomed;
         let PlaceKey::Marker(marker) = key else { return };
+        let place = self.ledger.get(key).await;
+        if place.is_some_and(|place| matches!(place.standing, Standing::Owned { .. })) {
+            // Meanwhile its client was told that it has it.
+            return;
+        }
         let policy = self.policy.current();
         let call = OwnCall::Delete(kind, marker.clone());
         let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &call) else {

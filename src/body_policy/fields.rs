@@ -111,4 +111,4 @@ const ARGUMENTS_MAX: usize = 1_000;
 /// What Livy 0.9 shows again in each list for as long as it remembers the session, which for one that has failed at once
 /// is ten minutes, whatever the quota (`SessionServlet.scala`).
 const LISTED: [&str; 5] = ["conf", "jars", "pyFiles", "files", "archives"];
-const LISTED_BYTES_MAX: usize = 128 << 10;
+const LISTED_BYTES_MAX: usize = 64 << 10;

@@ -305,11 +305,11 @@ fn what_livy_repeats_in_its_lists_is_bounded() {
         let jars = vec![jar; jars].join(",");
         format!(
             r#"{{"conf":{{"spark.a":"{}"}},"jars":[{jars}]}}"#,
-            "a".repeat(60_000)
+            "a".repeat(30_000)
         )
     };
-    check(of(60).as_bytes(), SESSION, &[]).unwrap();
-    assert!(matches!(refusal(&of(80), SESSION), Denial::InvalidBody(why) if why.contains("together")));
+    check(of(20).as_bytes(), SESSION, &[]).unwrap();
+    assert!(matches!(refusal(&of(40), SESSION), Denial::InvalidBody(why) if why.contains("together")));
 }
 
 #[test]

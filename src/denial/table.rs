@@ -136,7 +136,7 @@ impl Denial {
                     "The creation with this Idempotency-Key has not ended yet. Ask again with the same key.")
             },
             Self::Unavailable(why) => later(503, "unavailable", "ownership cannot be recorded", format!(
-                "Nothing can be created now, and nothing was sent to Livy: {why}. Reading and deleting go on. Try again shortly; if it lasts, tell the administrator."
+                "This cannot be done now, and nothing was sent to Livy: {why}. Reading goes on. Try again shortly; if it lasts, tell the administrator."
             ), RETRY_LIVY),
 
             // Clients post again whatever is 5xx, which is no help to a gateway that has too much already.

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -18,12 +17,11 @@ use super::listing::own_row;
 use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_own_location;
 use super::unsettled::Unsettled;
-use super::{Gateway, audit, reply};
+use super::{Gateway, audit, idempotency, reply};
 use crate::access::Grant;
 use crate::body_policy::CheckedBody;
 use crate::denial::{Denial, Leftover};
-use crate::identity::LivyUser;
-use crate::ledger::{Idempotency, NoPlace, Place, PlaceKey, Reservation, Settlement, Standing};
+use crate::ledger::{NoPlace, Place, PlaceKey, Reservation, Settlement, Standing};
 use crate::livy::Kind;
 use crate::livy::body::NAME;
 use crate::livy::list::{self, Row};
@@ -102,7 +100,7 @@ impl Gateway {
             name,
             charge: resources(kind, body.object(), policy.quotas.assumed()).resources,
             allowances,
-            idempotency: idempotency(headers, owner, kind, &body)?,
+            idempotency: idempotency::read(headers, owner, kind, &body)?,
         };
         Ok(Creation {
             kind,
@@ -123,13 +121,20 @@ impl Gateway {
             request_id: errand.request_id.clone(),
             peer: errand.peer,
         };
-        let _under_way = match self.0.shared.turns.begin(&reservation.owner) {
-            Ok(under_way) => under_way,
-            Err(denial) => return Done::without_livy(Err(denial)),
-        };
         if let Some(before) = self.asked_before(&reservation).await {
             return Done::without_livy(self.again(policy, &origin, &before, &reservation).await);
         }
+        let shared = &self.0.shared;
+        let must_obey = policy.livy.impersonation == Impersonation::Required;
+        let may_try = if must_obey {
+            shared.impersonation.may_try(shared.clock.monotonic())
+        } else {
+            Ok(())
+        };
+        let _under_way = match may_try.and_then(|()| shared.turns.begin(&reservation.owner)) {
+            Ok(under_way) => under_way,
+            Err(denial) => return Done::without_livy(Err(denial)),
+        };
         let owner = reservation.owner.clone();
         let key = PlaceKey::Marker(reservation.marker.clone());
         let taken = match self.take_place(kind, reservation.clone()).await {
@@ -143,9 +148,15 @@ impl Gateway {
             }
             Err(refusal) => return Done::without_livy(Err(self.refusal(refusal, &reservation).await)),
         }
-        let shared = &self.0.shared;
         let _unsettled = Unsettled::new(&*shared.ledger, &shared.moments, key.clone());
-        let turn = match shared.turns.take(&owner, policy.livy.creations_at_once).await {
+        let turn = shared.turns.take(&owner, policy.livy.creations_at_once).await;
+        let turn = turn.and_then(|turn| {
+            if must_obey {
+                shared.impersonation.check(shared.clock.monotonic())?;
+            }
+            Ok(turn)
+        });
+        let turn = match turn {
             Ok(turn) => turn,
             Err(denial) => {
                 self.settle(&key, Settlement::Gone).await;
@@ -338,7 +349,7 @@ impl Gateway {
         self.settle(&key, Settlement::InDoubt).await;
         let record = audit::creation(origin, reservation, Decision::InDoubt);
         self.record(&record.because("Livy's answer was lost"));
-        Err(in_doubt(reservation.kind))
+        Err(in_doubt(reservation))
     }
 
     /// The same `Idempotency-Key` was used before.
@@ -539,49 +550,24 @@ pub(super) fn unlisted(denial: &Denial) -> Denial {
     if matches!(denial, Denial::UpstreamLoginFailed { .. }) {
         return Denial::UpstreamLoginFailed { read: false };
     }
-    Denial::Unavailable("Livy's list cannot be read, so it is not known what it holds already")
+    Denial::Unavailable("Livy's list cannot be read, so it is not known what it holds")
 }
 
 /// A creation whose fate is not known.
-pub(super) fn in_doubt(kind: Kind) -> Denial {
+fn in_doubt(reservation: &Reservation) -> Denial {
     Denial::OutcomeUnknown {
-        look: match kind {
-            Kind::Session => {
+        look: match (reservation.kind, reservation.idempotency.is_some()) {
+            (Kind::Session | Kind::Batch, true) => {
+                "It counts against your quota until that is known, and is yours if it appears after all. Ask again with the same Idempotency-Key"
+            }
+            (Kind::Session, false) => {
                 "It counts against your quota until that is known, and is deleted if it appears after all. List your sessions"
             }
-            Kind::Batch => {
+            (Kind::Batch, false) => {
                 "It counts against your quota until that is known, and is deleted if it appears after all. List your batches"
             }
         },
     }
-}
-
-/// `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same key and body give the same session.
-fn idempotency(
-    headers: &HeaderMap,
-    owner: &LivyUser,
-    kind: Kind,
-    body: &CheckedBody,
-) -> Result<Option<Idempotency>, Denial> {
-    let mut keys = headers.get_all("idempotency-key").iter();
-    let Some(key) = keys.next() else { return Ok(None) };
-    let is_good = (1..=255).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
-    if keys.next().is_some() || !is_good {
-        return Err(Denial::InvalidIdempotencyKey);
-    }
-    let mut asked = format!("{owner} {kind} ").into_bytes();
-    asked.extend_from_slice(key.as_bytes());
-    Ok(Some(Idempotency {
-        key: sha256(&asked)?,
-        body: sha256(&body.render(None, None))?,
-    }))
-}
-
-fn sha256(bytes: &[u8]) -> Result<[u8; 32], Denial> {
-    digest(&SHA256, bytes)
-        .as_ref()
-        .try_into()
-        .map_err(|_| Denial::Internal)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Denial> {

@@ -38,7 +38,7 @@ use crate::livy::query::Page;
 use crate::livy::route::{Call, Routed, route};
 use crate::livy::target::Target;
 use crate::login::LoginPolicy;
-use crate::policy::{Impersonation, Policy};
+use crate::policy::Policy;
 use crate::rewrite::{self, Outbound, Payload, TRACEPARENT, Trail};
 use crate::upstream::{Failure, ReplyBody, Reuse, UploadBody};
 
@@ -211,14 +211,6 @@ impl Gateway {
         grant: Grant,
         kind: JsonBody,
     ) -> Result<(Grant, Cargo), Denial> {
-        if matches!(grant.operation(), Operation::Create(_))
-            && policy.livy.impersonation == Impersonation::Required
-        {
-            self.0
-                .shared
-                .impersonation
-                .check(self.0.shared.clock.monotonic())?;
-        }
         let coding = body_policy::json_coding(&head.headers)?;
         let limit = policy.requests.max_body;
         let sent = self.read_whole(body, limit, call.method).await?;

@@ -16,6 +16,7 @@ use crate::access::{self, Grant, Owned, Rules};
 use crate::denial::Denial;
 use crate::identity::{Acting, LivyUser, Principal};
 use crate::ledger::{Place, PlaceKey};
+use crate::lists::Snapshot;
 use crate::livy::list;
 use crate::livy::operation::{Action, Method, Operation};
 use crate::livy::session_ref::{SessionKey, SessionRef};
@@ -80,8 +81,8 @@ impl Gateway {
             PlaceKey::Marker(_) => place,
             PlaceKey::Found(..) => {
                 let since = self.0.shared.moments.next().saturating_sub(FRESH);
-                Box::pin(self.0.shared.lists.since(place.kind, since)).await?;
-                self.found_still(&place, session).await?
+                let listed = Box::pin(self.0.shared.lists.since(place.kind, since)).await?;
+                self.found_still(&listed, &place, session).await?
             }
         };
         if roles::brings_code(&action) && policy.livy.impersonation == Impersonation::Required {
@@ -130,11 +131,24 @@ impl Gateway {
         self.first_list(session)
             .await
             .map_err(|denial| unlisted(&denial))?;
-        let last = self.0.shared.lists.last(place.kind);
-        let row = last.as_deref().and_then(|last| last.row(&place.key));
-        let owner = place.owner.as_ref().map(LivyUser::as_str);
-        // What no list shows yet was looked at when it was created.
-        if row.is_none_or(|(row, _)| row.proxy_user.as_deref() == owner) {
+        let lists = &self.0.shared.lists;
+        let runs_as = |listed: &Snapshot| {
+            let row = listed.row(&place.key);
+            row.map(|(row, _)| row.proxy_user.as_deref() == place.owner.as_ref().map(LivyUser::as_str))
+        };
+        let last = lists.last(place.kind);
+        let is_newer = last.as_ref().is_some_and(|last| place.changed >= last.began);
+        let is_own = match last.as_deref().and_then(runs_as) {
+            Some(is_own) => is_own,
+            // What no list shows yet was looked at when it was created.
+            None if is_newer || lists.recent(place.kind, &place.key).is_some() => true,
+            None => {
+                let listed = lists.since(place.kind, self.0.shared.moments.next()).await;
+                let listed = listed.map_err(|denial| unlisted(&denial))?;
+                runs_as(&listed).ok_or_else(|| access::no_such(session))?
+            }
+        };
+        if is_own {
             return Ok(());
         }
         Err(Denial::RunsAsAnother {
@@ -156,16 +170,30 @@ impl Gateway {
         }
         let (lists, now) = (&self.0.shared.lists, self.0.shared.moments.next());
         let listed = Box::pin(lists.since(place.kind, now)).await;
-        listed.map_err(|denial| unlisted(&denial))?;
-        self.found_still(place, session).await.map(drop)
+        let listed = listed.map_err(|denial| unlisted(&denial))?;
+        self.found_still(&listed, place, session).await.map(drop)
     }
 
-    /// What has no marker is addressed by its number, which means another session after Livy was restarted: the ledger,
-    /// which has just followed a list, says whether it is still the same.
-    async fn found_still(&self, place: &Place, session: &SessionRef) -> Result<Arc<Place>, Denial> {
+    /// What has no marker is addressed by its number, which means another session after Livy was restarted: only when a
+    /// list shows it as it was, and the ledger, which has followed that list, knows it so.
+    async fn found_still(
+        &self,
+        listed: &Snapshot,
+        place: &Place,
+        session: &SessionRef,
+    ) -> Result<Arc<Place>, Denial> {
+        let is_listed = listed.row(&place.key).is_some_and(|(row, _)| {
+            let owner = place.owner.as_ref().map(LivyUser::as_str);
+            row.name == place.name && (owner.is_none() || owner == row.proxy_user.as_deref())
+        });
         let again = self.0.shared.ledger.get(&place.key).await;
         again
-            .filter(|again| again.owner == place.owner && again.standing.id() == place.standing.id())
+            .filter(|_| is_listed)
+            .filter(|again| {
+                again.owner == place.owner
+                    && again.name == place.name
+                    && again.standing.id() == place.standing.id()
+            })
             .ok_or_else(|| access::no_such(session))
     }
 }

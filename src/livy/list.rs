@@ -7,7 +7,6 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::query::Page;
@@ -101,7 +100,8 @@ fn read_row(text: &RawValue, place: Range<usize>) -> Option<Row> {
         proxy_user: fields.proxy_user.map(|user| user.into_owned().into()),
         state: fields.state.into_owned().into(),
         app_id: fields.app_id.map(|id| id.into_owned().into()),
-        has_log: fields.log.is_some_and(|lines| !lines.is_empty()),
+        // Whatever else it is says nothing of a batch that was not started.
+        has_log: fields.log.is_none_or(|log| log.get() != "[]"),
         text: place,
     })
 }
@@ -186,9 +186,8 @@ struct Fields<'a> {
     state: std::borrow::Cow<'a, str>,
     #[serde(borrow, default, rename = "appId")]
     app_id: Option<std::borrow::Cow<'a, str>>,
-    /// Only counted: what is ignored takes no memory.
-    #[serde(default)]
-    log: Option<Vec<IgnoredAny>>,
+    #[serde(borrow, default)]
+    log: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

@@ -477,6 +477,17 @@ fn what_livy_created_though_nobody_was_told_is_unwanted() {
 }
 
 #[test]
+fn a_found_number_that_is_listed_with_a_marker_is_another_session_at_once() {
+    let marker = marker(1);
+    let scene = Scene::of(vec![place(found(1), owned(1), 3), place(key(1), owned(1), 9)]);
+    let changes = scene.changes(&[(1, Some(marker.as_str()), Some("alice"), "idle")]);
+    assert!(
+        changes.contains(&Change::Free(found(1), Why::Replaced)),
+        "{changes:?}"
+    );
+}
+
+#[test]
 fn a_batch_in_doubt_that_livy_never_starts_is_one_that_it_refused() {
     let marker = marker(1);
     let line = |state| (1, Some(marker.as_str()), Some("alice"), state);
@@ -491,6 +502,13 @@ fn a_batch_in_doubt_that_livy_never_starts_is_one_that_it_refused() {
         [],
         "Livy may be about to start it"
     );
+    scene.untold.add(key(1));
+    assert_eq!(
+        scene.changes(&[line("starting, no log")]),
+        [],
+        "deleted before it starts, it may start after that"
+    );
+    scene.untold = Untold::default();
     for begun in ["starting", "running, no log"] {
         assert_eq!(
             scene.changes(&[line(begun)]),

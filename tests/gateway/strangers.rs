@@ -324,19 +324,23 @@ async fn after_a_restart_of_livy_no_operation_on_an_old_number_or_name_touches_t
 #[tokio::test]
 async fn a_write_to_a_number_is_for_what_the_number_means_when_its_body_has_come() {
     let statement = r#"{"code":"1"}"#;
-    for livy_restarts_before_the_head in [true, false] {
+    for (livy_restarts_before_the_head, has_marker) in [(true, false), (false, false), (false, true)] {
         let rig = Setup::new().plant(Kind::Session).start().await;
         ask(&rig, "alice", "GET", "/livy/sessions/0/state", "")
             .await
             .expect_status(200);
-        let restart = || {
+        let restart = async || {
             rig.livy().restart();
-            rig.livy().plant(Kind::Session, None, None, Some("bob"));
+            if has_marker {
+                create(&rig, "bob", "/livy/sessions", SESSION).await;
+            } else {
+                rig.livy().plant(Kind::Session, None, None, Some("bob"));
+            }
             rig.livy().clear();
         };
         if livy_restarts_before_the_head {
             // The last list is of a moment ago.
-            restart();
+            restart().await;
         }
         let mut client = rig.connect().await;
         let head = format!(
@@ -348,7 +352,7 @@ async fn a_write_to_a_number_is_for_what_the_number_means_when_its_body_has_come
         client.send(head).await;
         assert_eq!(client.any_reply(false).await.status, 100);
         if !livy_restarts_before_the_head {
-            restart();
+            restart().await;
         }
         client.send(statement).await;
         client.reply().await.expect_status(404);
