@@ -115,6 +115,11 @@ impl Untold {
         told.deleting.len() < DELETIONS_AT_ONCE && told.deleting.insert(key.clone())
     }
 
+    /// Whether it is about to be gone.
+    pub fn is_being_deleted(&self, key: &PlaceKey) -> bool {
+        self.told().deleting.contains(key)
+    }
+
     fn end_deletion(&self, key: &PlaceKey) {
         self.told().deleting.remove(key);
     }
@@ -227,6 +232,12 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, is_contested: bool, changes
     match (&key, place.standing) {
         // Whoever creates it settles it.
         (_, Standing::Open) => {}
+        // Whether Livy refuses it or is about to start it shows in time.
+        (PlaceKey::Marker(_), Standing::InDoubt) if known.kind == Kind::Batch && row.is_unstarted() => {
+            if known.began.saturating_sub(place.changed) >= known.policy.state.in_doubt_hold {
+                changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
+            }
+        }
         (PlaceKey::Marker(_), Standing::InDoubt) if !is_obeyed => {
             changes.push(Change::Disobeyed(key, row.id));
         }
@@ -237,12 +248,6 @@ fn seen(row: &Row, place: &Place, known: &Known<'_>, is_contested: bool, changes
                 changes.push(Change::RunsAsAnother(key.clone(), row.id));
             }
             changes.push(exists);
-        }
-        // Whether Livy refuses it or is about to start it shows in time.
-        (PlaceKey::Marker(_), Standing::InDoubt) if known.kind == Kind::Batch && row.is_unstarted() => {
-            if known.began.saturating_sub(place.changed) >= known.policy.state.in_doubt_hold {
-                changes.push(Change::Unwanted(key, row.id, Ghost::Refused));
-            }
         }
         (PlaceKey::Marker(_), Standing::InDoubt) if known.untold.contains(&key) => {
             changes.push(Change::Unwanted(key, row.id, Ghost::Untold));

@@ -121,17 +121,24 @@ impl Gateway {
             request_id: errand.request_id.clone(),
             peer: errand.peer,
         };
-        if let Some(before) = self.asked_before(&reservation).await {
-            return Done::without_livy(self.again(policy, &origin, &before, &reservation).await);
-        }
         let shared = &self.0.shared;
+        let under_way = shared.turns.begin(&reservation.owner);
+        if let Some(before) = self.asked_before(&reservation).await {
+            drop(body);
+            // It may exist, and then nobody is told that nothing was sent.
+            let answer = match under_way {
+                Ok(_under_way) => self.again(policy, &origin, &before, &reservation).await,
+                Err(_) => Err(Denial::CreationUnderWay),
+            };
+            return Done::without_livy(answer);
+        }
         let must_obey = policy.livy.impersonation == Impersonation::Required;
         let may_try = if must_obey {
             shared.impersonation.may_try(shared.clock.monotonic())
         } else {
             Ok(())
         };
-        let _under_way = match may_try.and_then(|()| shared.turns.begin(&reservation.owner)) {
+        let _under_way = match may_try.and(under_way) {
             Ok(under_way) => under_way,
             Err(denial) => return Done::without_livy(Err(denial)),
         };
@@ -272,6 +279,10 @@ impl Gateway {
             }
             Fate::Created(row, object) => {
                 self.created(policy, origin, reservation, &row, object).await?;
+                if policy.livy.impersonation == Impersonation::Required {
+                    // What is found in a list shows how Livy was when it made that.
+                    self.0.shared.impersonation.obeyed();
+                }
                 answer.map(|response| self.shown(response, reservation, &row))
             }
             Fate::Unknown => self.find_out(policy, origin, reservation).await,
@@ -291,24 +302,21 @@ impl Gateway {
         let key = PlaceKey::Marker(reservation.marker.clone());
         let mut record = audit::creation(origin, reservation, Decision::Done);
         record.id = Some(row.id.get());
-        if policy.livy.impersonation == Impersonation::Required {
-            if row.proxy_user.as_deref() != Some(reservation.owner.as_str()) {
-                shared.impersonation.caught(shared.clock.monotonic());
-                let leftover = self.delete(policy, reservation).await;
-                let (settlement, end, decision) = match leftover {
-                    Leftover::None | Leftover::Deleted => {
-                        (Settlement::Gone, GhostEnd::Deleted, Decision::Done)
-                    }
-                    // In doubt it counts and nobody can reach it; the reconciler tries to delete it again.
-                    Leftover::Remains => (Settlement::InDoubt, GhostEnd::Remains, Decision::Failed),
-                };
-                self.settle(&key, settlement).await;
-                metrics::ghost(Ghost::WrongUser, end);
-                record.event = Event::Impersonation;
-                self.record(&record.decided(decision).because("it runs as the wrong user"));
-                return Err(Denial::ImpersonationOff { leftover });
-            }
-            shared.impersonation.obeyed();
+        if policy.livy.impersonation == Impersonation::Required
+            && row.proxy_user.as_deref() != Some(reservation.owner.as_str())
+        {
+            shared.impersonation.caught(shared.clock.monotonic());
+            let leftover = self.delete(policy, reservation).await;
+            let (settlement, end, decision) = match leftover {
+                Leftover::None | Leftover::Deleted => (Settlement::Gone, GhostEnd::Deleted, Decision::Done),
+                // In doubt it counts and nobody can reach it; the reconciler tries to delete it again.
+                Leftover::Remains => (Settlement::InDoubt, GhostEnd::Remains, Decision::Failed),
+            };
+            self.settle(&key, settlement).await;
+            metrics::ghost(Ghost::WrongUser, end);
+            record.event = Event::Impersonation;
+            self.record(&record.decided(decision).because("it runs as the wrong user"));
+            return Err(Denial::ImpersonationOff { leftover });
         }
         self.settle(&key, Settlement::Owned(row.id)).await;
         shared
@@ -335,6 +343,7 @@ impl Gateway {
                 .row(&key)
                 // A batch that Livy refuses is listed like one that it has not started yet.
                 .filter(|(row, _)| reservation.kind == Kind::Session || !row.is_unstarted())
+                .filter(|_| !shared.untold.is_being_deleted(&key))
                 .map(|(row, text)| (row.clone(), text.to_owned()));
             if let Some((row, text)) = found {
                 self.created(policy, origin, reservation, &row, Bytes::from(text.clone()))
