@@ -8,5 +8,7 @@ except ImportError:
     print(f"counted {len(range(upto))} in plain Python")
 else:
     spark = SparkSession.builder.appName("count").getOrCreate()
-    print(f"counted {spark.range(upto).count()} in Spark as {spark.sparkContext.sparkUser()}")
+    line = f"counted {spark.range(upto).count()} in Spark as {spark.sparkContext.sparkUser()}"
+    # In one write: Spark runs Python unbuffered, and print's line break may come after a line of Spark's own log.
+    sys.stdout.write(line + "\n")
     spark.stop()
