@@ -7,7 +7,7 @@ SHELL_SCRIPTS := .ci/run deploy/demo/run deploy/demo/packages deploy/demo/standi
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test fast fmt fmt-check lint unit live doc tools
+.PHONY: help demo test fast fmt fmt-check lint unit alerts live doc tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -15,7 +15,7 @@ help: ## list the targets
 demo: ## a real Livy, the gateway, two users and a checked transcript (ONCE=1 FAST=1 LIVY=simulated)
 	@deploy/demo/run
 
-test: fmt-check lint unit doc live ## everything: format, lints, tests, and the live tests on a real Livy
+test: fmt-check lint unit alerts doc live ## everything: format, lints, tests, and the live tests on a real Livy
 
 fast: fmt-check lint unit ## the inner loop: `test` without the live parts
 
@@ -39,7 +39,14 @@ live: tools ## the live tests, on a real Livy with real clients, installed first
 	$(REAL_LIVY) install --dist ''
 	@if [ -n "$$LIVY_DIST" ]; then $(REAL_LIVY) install; fi
 	tests/live/clients/install >/dev/null
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null || \
+		deploy/demo/packages Prometheus prometheus
 	$(CARGO) test --test live --locked -- --nocapture
+
+alerts: tools ## the alerts and recording rules, against their own tests, and the dashboard's shape
+	@command -v promtool >/dev/null || deploy/demo/packages Prometheus prometheus
+	cd deploy/observability && promtool check config prometheus.yml && promtool check rules recording.yml alerts.yml && \
+		promtool test rules alerts_test.yml && ./check dashboard
 
 doc: tools ## the API documentation, warnings refused
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -137,6 +137,14 @@ impl Grant {
         self.acting.livy_user()
     }
 
+    /// Under whose limits it is counted: the user's whose it is, unless only a role lets it be used.
+    pub fn charged(&self) -> &LivyUser {
+        match self.role {
+            None => self.acting.livy_user(),
+            Some(_) => self.principal.livy_user(),
+        }
+    }
+
     /// For whom the rules about bodies are applied. A login tells its own groups only, so those of a person for whom
     /// a delegate acts are not known.
     pub fn who(&self) -> Who<'_> {

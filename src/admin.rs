@@ -20,25 +20,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use crate::holdings::Holdings;
-use crate::livy::Kind;
 use crate::login::Logins;
+use crate::overview::{Overview, metrics_text};
 use crate::policy::Policy;
 use crate::rewrite::{self, OwnCall};
-use crate::telemetry::metrics::{self, LoginFigures};
+use crate::telemetry::metrics::LoginFigures;
 use crate::upstream::{Reuse, Upstream};
-
-/// What the operators' listener may look at.
-pub trait Overview: Send + Sync + 'static {
-    /// The policy in force.
-    fn policy(&self) -> Arc<Policy>;
-    /// What the logins hold.
-    fn logins(&self) -> LoginFigures;
-    /// What the ledger holds.
-    fn holdings(&self) -> Holdings;
-    /// Whether the process is about to end.
-    fn is_draining(&self) -> bool;
-}
 
 /// What the logins hold, for the metrics.
 pub fn login_figures(logins: &Logins) -> LoginFigures {
@@ -49,6 +36,7 @@ pub fn login_figures(logins: &Logins) -> LoginFigures {
         cache_entries: stats.entries as u64,
         cache_hits: stats.hits,
         cache_misses: stats.misses,
+        passwords_checked: stats.checked,
     }
 }
 
@@ -117,9 +105,8 @@ async fn answer<O: Overview>(
         ("/ready", None) => text(StatusCode::OK, "ready\n"),
         ("/ready", Some("livy")) => livy(&policy, upstream).await,
         ("/metrics", _) => {
-            metrics::logins(overview.logins());
-            show_held(&policy, &overview.holdings()).await;
-            let mut response = text(StatusCode::OK, metrics::render());
+            let text_of_all = metrics_text(overview, policy.admin.top_users).await;
+            let mut response = text(StatusCode::OK, text_of_all);
             response.headers_mut().insert(
                 CONTENT_TYPE,
                 HeaderValue::from_static("text/plain; version=0.0.4"),
@@ -133,17 +120,6 @@ async fn answer<O: Overview>(
     }
 }
 
-async fn show_held(policy: &Policy, holdings: &Holdings) {
-    for kind in Kind::ALL {
-        metrics::held(holdings.figures(kind).await);
-    }
-    metrics::user_limit(policy.quotas.default_limits());
-    for pot in policy.quotas.pots() {
-        metrics::pot(&pot.scope, &holdings.ledger.held(&pot.scope).await, &pot.limits);
-    }
-    metrics::ledger_available(holdings.ledger.is_available());
-}
-
 /// Asked apart from `/ready`: a balancer that took every replica out would show its own page for Livy's fault.
 async fn livy(policy: &Policy, upstream: &Upstream) -> Response<Full<Bytes>> {
     let Ok(outbound) = rewrite::own_call(&policy.livy.endpoint, &OwnCall::Version) else {
@@ -152,7 +128,10 @@ async fn livy(policy: &Policy, upstream: &Upstream) -> Response<Full<Bytes>> {
             "the request for Livy could not be written\n",
         );
     };
-    match upstream.send(&policy.livy, outbound, None, Reuse::Never).await {
+    match upstream
+        .send(&policy.livy, outbound, None, Reuse::Never, &mut None)
+        .await
+    {
         Ok(reply) if reply.status().is_success() => text(StatusCode::OK, "Livy answers\n"),
         Ok(reply) => text(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Overview};
+use crate::admin;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::control::{self, ControlSocket, Desk, ReloadOrder};
@@ -25,28 +25,32 @@ use crate::deadlines::Deadlines;
 use crate::gateway::{Gateway, Shared};
 use crate::holdings::Holdings;
 use crate::ledger::{FileLedger, IfSpoiled, Ledger, MemoryLedger};
+use crate::limits::{LiveCounters, SEATS_AGE_EVERY};
 use crate::listener::{self, Context, Port};
 use crate::livy::Kind;
 use crate::livy::marker::Instance;
 use crate::login::Logins;
+use crate::overview::Overview;
 use crate::policy::{Impersonation, LivePolicy, Policy, Store};
 use crate::reconcile::Reconciler;
 use crate::reload::{Reloaded, Reloader};
 use crate::telemetry::audit::{Audit, Decision, Entry, Event};
-use crate::telemetry::metrics::LoginFigures;
+use crate::telemetry::metrics::{LoginFigures, TrafficFigures};
 use crate::telemetry::{logging, metrics};
 use crate::upstream::Upstream;
 
 /// Runs the gateway until SIGTERM or SIGINT, and then until its requests have ended.
 pub fn serve(config: &Path) -> anyhow::Result<()> {
     let policy = config::load(config, 1)?;
-    logging::start(policy.log.format).context("the log could not be started")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let log = &policy.log;
+    logging::start(log.format, log.level, Arc::clone(&clock)).context("the log could not be started")?;
     metrics::install().context("the metrics could not be started")?;
     for notice in policy.insecure.iter().chain(&policy.warnings) {
         warn!("{notice}");
     }
     let workers = thread::available_parallelism().map_or(1, usize::from);
-    let app = App::start(policy, Arc::new(SystemClock::new()), workers)?;
+    let app = App::start(policy, clock, workers)?;
     runtime()?.block_on(app.operate(config))?;
     // The last log lines are with their own thread.
     thread::sleep(Duration::from_millis(50));
@@ -82,7 +86,7 @@ impl App {
                 Ok(Arc::new(Port::new(index, address, settings.max_connections)))
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        let logins = Logins::new(Arc::clone(&clock), policy.limits, workers)
+        let logins = Logins::new(Arc::clone(&clock), policy.limits.strangers, workers)
             .context("the hashing threads could not be started")?;
         let policy = Arc::new(LivePolicy::new(policy));
         let (ledger, instance) = open_ledger(&policy.current())?;
@@ -162,38 +166,45 @@ impl App {
             shared: Arc::clone(&self.shared),
             draining: self.draining.subscribe(),
         });
-        tokio::spawn(admin::serve(socket, overview, upstream));
+        tokio::spawn(admin::serve(socket, Arc::clone(&overview), upstream));
         info!(version = env!("CARGO_PKG_VERSION"), addresses = ?self.addresses, admin = ?self.admin_address()?, "ready");
         let mut reloader = Reloader::new(config, Arc::clone(&self.policy), Arc::clone(&self.shared.clock));
         let (reload, mut reloads) = mpsc::channel(1);
-        self.serve_control(config, reload)?;
+        self.serve_control(config, reload, overview)?;
         let mut hang_up = signal(SignalKind::hangup())?;
         let mut look = every(LOOK);
         let mut upkeep = every(UPKEEP);
         let mut sweep = every(SWEEP);
+        let mut ages = every(SEATS_AGE_EVERY);
+        let mut repeats = every(logging::TELL_REPEATS_EVERY);
         loop {
             tokio::select! {
                 _ = hang_up.recv() => {
                     info!("SIGHUP: the configuration is loaded again");
                     self.shared.audit.reopen();
-                    let outcome = reloader.reload(&self.shared.logins);
+                    let outcome = reloader.reload(&self.shared.logins, &self.shared.users);
                     self.audit_reload("SIGHUP".to_owned(), &outcome);
                 }
                 Some(order) = reloads.recv() => {
                     info!(uid = order.by, "an operator has the configuration loaded again");
                     self.shared.audit.reopen();
-                    let outcome = reloader.reload(&self.shared.logins);
+                    let outcome = reloader.reload(&self.shared.logins, &self.shared.users);
                     self.audit_reload(format!("uid:{}", order.by), &outcome);
                     // Nobody may be left to be told.
                     let _ = order.answer.send(outcome);
                 }
                 _ = look.tick() => {
-                    if let Some(outcome) = reloader.look(&self.shared.logins) {
+                    if let Some(outcome) = reloader.look(&self.shared.logins, &self.shared.users) {
                         self.audit_reload("changed file".to_owned(), &outcome);
                     }
                 }
                 _ = upkeep.tick() => metrics::upkeep(),
-                _ = sweep.tick() => self.shared.logins.sweep(),
+                _ = sweep.tick() => {
+                    self.shared.logins.sweep();
+                    self.shared.users.current().sweep();
+                }
+                _ = repeats.tick() => logging::tell_repeats(),
+                _ = ages.tick() => self.shared.users.current().age(),
             }
         }
     }
@@ -214,12 +225,18 @@ impl App {
     }
 
     /// Answers on the operators' socket, if there is one.
-    fn serve_control(&self, config: &Path, reload: mpsc::Sender<ReloadOrder>) -> anyhow::Result<()> {
+    fn serve_control(
+        &self,
+        config: &Path,
+        reload: mpsc::Sender<ReloadOrder>,
+        overview: Arc<View>,
+    ) -> anyhow::Result<()> {
         let Some(control) = &self.control else {
             return Ok(());
         };
         let shared = &self.shared;
         let desk = Desk {
+            overview,
             holdings: shared.holdings(),
             moments: Arc::clone(&shared.moments),
             untold: Arc::clone(&shared.untold),
@@ -407,6 +424,14 @@ impl Overview for View {
 
     fn logins(&self) -> LoginFigures {
         admin::login_figures(&self.shared.logins)
+    }
+
+    fn traffic(&self) -> TrafficFigures {
+        self.shared.traffic()
+    }
+
+    fn users(&self) -> &LiveCounters {
+        &self.shared.users
     }
 
     fn holdings(&self) -> Holdings {

@@ -14,6 +14,7 @@ mod explain;
 mod operate;
 mod password;
 mod token;
+mod top;
 mod users;
 
 /// A gateway that lets many people who do not trust each other share one Apache Livy.
@@ -73,6 +74,15 @@ enum Command {
                       livy-gateway sessions --config gateway.toml --json | jq '.sessions[] | select(.standing == \"in_doubt\")'"
     )]
     Sessions(operate::Sessions),
+    /// Shows who asks for how much, who is refused and how Livy does, renewed each second
+    ///
+    /// It asks over the socket in the state directory, as the gateway's own account or root. Where the output is no
+    /// terminal it looks for one second, prints that and ends.
+    #[command(
+        after_help = "Examples:\n  livy-gateway top --config /etc/livy-gateway/gateway.toml\n  \
+                      livy-gateway top --config gateway.toml --users 5 | cat"
+    )]
+    Top(top::Top),
     /// Gives back a place by hand that you know is gone: it counts against nobody any more
     ///
     /// The gateway frees by itself what two lists of Livy's in a row do not show. This is for what is in doubt, or what
@@ -141,6 +151,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Show(ConfigFile { config }) => print(&crate::config::effective(&config)?),
         Command::Explain(explain) => explain.run(),
         Command::Sessions(sessions) => sessions.run(),
+        Command::Top(top) => top.run(),
         Command::Release(release) => release.run(),
         Command::Reload(reload) => reload.run(),
         Command::Users(users) => users.run(),

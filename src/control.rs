@@ -1,4 +1,4 @@
-//! The operators' socket: what is held, a place given back by hand, a reload. Nothing that changes the gateway can be
+//! The operators' socket: what is held and asked for, a place given back by hand, a reload. Nothing that changes the gateway can be
 //! asked for over a network.
 //!
 //! One line of JSON comes in, one goes out, one connection at a time, on the main thread: no request waits for it. Who
@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::clock::Moments;
 use crate::holdings::Holdings;
+use crate::overview::{Overview, metrics_text};
 use crate::reconcile::Untold;
 use crate::reload::Reloaded;
 use crate::telemetry::audit::Audit;
@@ -30,8 +31,13 @@ pub use socket::{CannotOpen, ControlSocket};
 use protocol::{Answer, Command, Held};
 
 /// What operators can ask for.
-#[derive(Debug)]
+#[expect(
+    missing_debug_implementations,
+    reason = "what can be looked at shows itself in its own way"
+)]
 pub struct Desk {
+    /// All that can be looked at.
+    pub overview: Arc<dyn Overview>,
     /// Who holds what.
     pub holdings: Holdings,
     /// The order of events.
@@ -95,6 +101,9 @@ impl Desk {
             Command::Sessions => Answer::Held(Held::of(&self.holdings).await),
             Command::Release { what } => self.release(&what, caller).await,
             Command::Reload => self.reload(caller).await,
+            Command::Metrics { users } => Answer::Metrics {
+                text: metrics_text(&*self.overview, users.min(USERS_MAX)).await,
+            },
         }
     }
 
@@ -135,6 +144,8 @@ async fn read_command(stream: &mut UnixStream) -> io::Result<Result<Command, Str
 }
 
 const ROOT: u32 = 0;
+/// More rows than anybody reads.
+const USERS_MAX: usize = 1000;
 const COMMAND_BYTES_MAX: u64 = 4 * 1024;
 /// How long a command may take to arrive.
 const COMMAND_TIME: Duration = Duration::from_secs(5);

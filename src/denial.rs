@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::livy::LimitClass;
+
 /// A refusal. The fields are what its sentence needs, never an internal detail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
@@ -152,6 +154,34 @@ pub enum Denial {
         user: String,
     },
 
+    // How often does the user ask, and how much at once?
+    /// More requests than the user's limit, or one that it shares, lets through.
+    RateLimited {
+        /// Whose limit it is, as people read it.
+        who: String,
+        /// Whether it is the caller's own and nobody else's.
+        is_own: bool,
+        /// What is counted.
+        class: LimitClass,
+        /// The limit in the long run, such as `10/min`.
+        rate: String,
+        /// How many at once.
+        burst: u32,
+        /// In what time that many are free again.
+        window: Duration,
+        /// When the next one may come.
+        wait: Duration,
+    },
+    /// More requests under way than the user, or those it shares with, may have at once.
+    TooManyAtOnce {
+        /// Whose limit it is, as people read it.
+        who: String,
+        /// How many there may be.
+        most: u32,
+        /// Whether the request only reads.
+        read: bool,
+    },
+
     // How much does the user hold?
     /// One more would be more than somebody may hold.
     QuotaExceeded {
@@ -267,8 +297,25 @@ pub enum Hint {
     Challenge,
     /// `Retry-After`: at least this, in whole seconds.
     RetryAfter(Duration),
+    /// `Retry-After`, `RateLimit` and `RateLimit-Policy`.
+    RateLimit(RateLimit),
     /// `Allow`.
     Allow(&'static str),
+}
+
+/// A limit as the headers of `draft-ietf-httpapi-ratelimit-headers-10` tell it: of the caller's own, to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Its name.
+    pub policy: &'static str,
+    /// `q`: how many at once.
+    pub quota: u32,
+    /// `w`: in what time that many are free again.
+    pub window: Duration,
+    /// `r`: how many may come now.
+    pub remaining: u32,
+    /// `t`: when one more may come.
+    pub next: Duration,
 }
 
 /// One row of the table: all that a caller, an operator and a dashboard need.
@@ -353,6 +400,20 @@ impl Denial {
             Self::NoPrimaryGroup {
                 key: "spark.yarn.queue".into(),
                 user: "alice".into(),
+            },
+            Self::RateLimited {
+                who: "alice".into(),
+                is_own: true,
+                class: LimitClass::Create,
+                rate: "10/min".into(),
+                burst: 10,
+                window: Duration::from_mins(1),
+                wait: Duration::from_secs(6),
+            },
+            Self::TooManyAtOnce {
+                who: "alice".into(),
+                most: 64,
+                read: true,
             },
             Self::QuotaExceeded {
                 reason: "alice holds 3 of 3 sessions".into(),

@@ -6,13 +6,16 @@ mod audit;
 mod body;
 mod browser;
 mod creation;
+mod errand;
 mod idempotency;
 mod inquiry;
+mod limiting;
 mod listing;
 mod pipeline;
 mod reply;
 mod report;
 mod sessions;
+mod trace;
 mod unsettled;
 mod upload;
 
@@ -29,13 +32,16 @@ use crate::denial::Denial;
 use crate::holdings::Holdings;
 use crate::impersonation::ImpersonationWatch;
 use crate::ledger::Ledger;
+use crate::limits::LiveCounters;
 use crate::listener::{Handler, Peer};
 use crate::lists::Lists;
 use crate::livy::marker::Instance;
 use crate::login::Logins;
 use crate::policy::{LivePolicy, Policy};
 use crate::reconcile::Untold;
+use crate::shares::Shares;
 use crate::telemetry::audit::Audit;
+use crate::telemetry::metrics::TrafficFigures;
 use crate::turns::Turns;
 use crate::upstream::Upstream;
 
@@ -62,6 +68,12 @@ pub struct Shared {
     pub untold: Arc<Untold>,
     /// Creations on their way to Livy.
     pub turns: Turns,
+    /// All other requests on their way to Livy.
+    pub shares: Arc<Shares>,
+    /// What each user asks for.
+    pub users: LiveCounters,
+    /// Reads that wait because their user is over the limit.
+    pub held_back: AtomicUsize,
     /// Where decisions are written down.
     pub audit: Arc<Audit>,
     /// Whether Livy acts as whom it is told.
@@ -91,6 +103,9 @@ impl Shared {
             instance,
             untold: Arc::default(),
             turns: Turns::default(),
+            shares: Arc::default(),
+            users: LiveCounters::new(policy.current().limits.users.clone(), Arc::clone(&clock)),
+            held_back: AtomicUsize::new(0),
             policy,
             logins,
             clock,
@@ -98,6 +113,18 @@ impl Shared {
             waiting_bytes: AtomicUsize::new(0),
             detached: AtomicUsize::new(0),
             request_ids: report::RequestIds::new(),
+        }
+    }
+
+    /// What is under way, for the metrics.
+    pub fn traffic(&self) -> TrafficFigures {
+        let shares = self.shares.figures();
+        TrafficFigures {
+            users: self.users.current().len(),
+            held_back: self.held_back.load(Ordering::Relaxed),
+            at_livy: shares.taken,
+            at_livy_max: self.policy.current().livy.requests_at_once,
+            waiting: shares.waiting,
         }
     }
 

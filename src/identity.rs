@@ -280,6 +280,14 @@ impl Identities {
         })
     }
 
+    /// Whether a rule lets this one act for anybody.
+    pub fn is_delegate(&self, principal: &Principal) -> bool {
+        !self.delegates.is_empty() && {
+            let subject = principal.subject().to_string();
+            self.services().any(|service| service == subject)
+        }
+    }
+
     /// The services that may act for others, as subjects show themselves.
     pub fn services(&self) -> impl Iterator<Item = &str> {
         self.delegates.iter().map(DelegateRule::service)

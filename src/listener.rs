@@ -7,11 +7,12 @@ mod connection;
 mod framing;
 mod strict_io;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -23,6 +24,7 @@ use tracing::{debug, warn};
 
 use crate::deadlines::Deadlines;
 use crate::denial::Denial;
+use crate::limits::AddressKey;
 use crate::policy::LivePolicy;
 use crate::telemetry::metrics;
 
@@ -57,7 +59,11 @@ pub struct Port {
     index: usize,
     address: SocketAddr,
     places: Arc<Semaphore>,
+    /// How many connections each address has open.
+    addresses: Arc<Addresses>,
 }
+
+type Addresses = Mutex<HashMap<AddressKey, u32>>;
 
 impl Port {
     /// Describes the policy's listener number `index`; `address` may have port 0 until [`bind`] chose one.
@@ -66,6 +72,7 @@ impl Port {
             index,
             address,
             places: Arc::new(Semaphore::new(max_connections)),
+            addresses: Arc::default(),
         }
     }
 
@@ -106,17 +113,17 @@ pub async fn accept<H: Handler>(socket: TcpListener, port: Arc<Port>, handler: H
         let accepted = tokio::select! {
             biased;
             _ = draining.wait_for(|draining| *draining) => return,
-            accepted = accept_one(&socket, &port) => accepted,
+            accepted = accept_one(&socket, &port, &context.policy) => accepted,
         };
         match accepted {
-            Ok((stream, address, place)) => {
+            Ok((stream, address, places)) => {
                 let peer = Peer {
                     address,
                     listener: port.index,
                 };
                 let handler = handler.clone();
                 let context = context.clone();
-                let held = (place, Counted::new(&context.open));
+                let held = (places, Counted::new(&context.open));
                 tokio::spawn(async move {
                     let _held = held;
                     serve(stream, peer, handler, context).await;
@@ -137,10 +144,56 @@ pub async fn accept<H: Handler>(socket: TcpListener, port: Arc<Port>, handler: H
 async fn accept_one(
     socket: &TcpListener,
     port: &Port,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let (stream, address) = socket.accept().await?;
-    let place = Arc::clone(&port.places).acquire_owned().await;
-    Ok((stream, address, place.map_err(io::Error::other)?))
+    policy: &LivePolicy,
+) -> io::Result<(TcpStream, SocketAddr, (OwnedSemaphorePermit, OfAddress))> {
+    loop {
+        let (stream, address) = socket.accept().await?;
+        let policy = policy.current();
+        let listener = policy.listeners.get(port.index);
+        let most = listener.map_or(u32::MAX, |listener| listener.max_connections_per_address);
+        let Some(of_address) = OfAddress::one_more(&port.addresses, address.ip(), most) else {
+            metrics::connection_refused();
+            warn!(address = %address.ip(), most, "closed a connection: its address has as many as listen.max_connections_per_address");
+            continue;
+        };
+        let place = Arc::clone(&port.places).acquire_owned().await;
+        return Ok((stream, address, (place.map_err(io::Error::other)?, of_address)));
+    }
+}
+
+/// One of an address' connections while it lives: nobody alone shall take all places.
+#[derive(Debug)]
+struct OfAddress {
+    addresses: Arc<Addresses>,
+    key: AddressKey,
+}
+
+impl OfAddress {
+    fn one_more(addresses: &Arc<Addresses>, address: IpAddr, most: u32) -> Option<Self> {
+        let key = AddressKey::from(address);
+        let mut open = addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(key).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        Some(Self {
+            addresses: Arc::clone(addresses),
+            key,
+        })
+    }
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
+        let mut open = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                open.remove(&self.key);
+            }
+        }
+    }
 }
 
 async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: Context) {

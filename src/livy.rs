@@ -18,5 +18,5 @@ pub mod session_ref;
 pub mod target;
 
 pub use inquiry::{Inquiry, Topic};
-pub use operation::{Action, Method, Operation, Resource};
+pub use operation::{Action, LimitClass, Method, Operation, Resource};
 pub use session_ref::{Kind, SessionId, SessionName, SessionRef};

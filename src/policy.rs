@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use crate::authn::Authn;
 use crate::body_policy::BodyRules;
 use crate::identity::Identities;
-use crate::limits::LoginLimits;
+use crate::limits::{LoginLimits, UserLimits};
 use crate::livy::target::BasePaths;
 use crate::quota::Quotas;
 use crate::rewrite::Endpoint;
@@ -38,8 +38,8 @@ pub struct Policy {
     pub identities: Arc<Identities>,
     /// What a request may bring.
     pub requests: Requests,
-    /// How fast strangers may try.
-    pub limits: LoginLimits,
+    /// How fast one may ask.
+    pub limits: Limits,
     /// How much each user may hold.
     pub quotas: Quotas,
     /// Who may look after others' sessions.
@@ -56,6 +56,15 @@ pub struct Policy {
     pub jwks_tls: Option<Arc<rustls::ClientConfig>>,
 }
 
+/// How fast one may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Those who are not known yet.
+    pub strangers: LoginLimits,
+    /// Those who are.
+    pub users: UserLimits,
+}
+
 /// One listening address.
 #[derive(Debug, Clone)]
 pub struct Listener {
@@ -67,6 +76,8 @@ pub struct Listener {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Connections open at once, over all workers.
     pub max_connections: usize,
+    /// How many of them may be of one address; a new one beyond that is closed at once.
+    pub max_connections_per_address: u32,
 }
 
 /// The operators' listener.
@@ -76,6 +87,10 @@ pub struct Admin {
     pub address: SocketAddr,
     /// The bearer token that every request must bring; always there beyond loopback.
     pub token: Option<SecretString>,
+    /// Of how many users, the busiest, there are metrics by name.
+    pub top_users: usize,
+    /// Of whom there are besides.
+    pub users: Vec<String>,
 }
 
 /// The Livy behind the gateway.
@@ -95,6 +110,8 @@ pub struct Livy {
     pub impersonation: Impersonation,
     /// How many creations may be under way to it at once; the others wait here. At least one.
     pub creations_at_once: usize,
+    /// How many other requests may be under way to it at once, of all users together. At least one.
+    pub requests_at_once: usize,
     /// How long it may take.
     pub timeouts: Timeouts,
 }
@@ -172,6 +189,8 @@ pub struct Requests {
 pub struct Log {
     /// One JSON object a line, or text.
     pub format: LogFormat,
+    /// From which level on lines are written.
+    pub level: LogLevel,
     /// Where the audit is written, beside the log.
     pub audit_file: Option<PathBuf>,
 }
@@ -183,6 +202,34 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+/// How much is logged: each level with all that is graver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What an operator must mend.
+    Error,
+    /// What an operator should know.
+    Warn,
+    /// One line for each request, and what the gateway does by itself.
+    Info,
+    /// Why something was refused, for who looks for it.
+    Debug,
+}
+
+impl LogLevel {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Error, Self::Warn, Self::Info, Self::Debug];
+
+    /// As the configuration writes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
 }
 
 /// The policy in force, swapped atomically.

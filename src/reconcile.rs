@@ -394,7 +394,7 @@ impl Reconciler {
         let outbound = rewrite::own_call(&policy.livy.endpoint, &OwnCall::List(kind))?;
         let sent = self
             .upstream
-            .send(&policy.livy, outbound, None, Reuse::Never)
+            .send(&policy.livy, outbound, None, Reuse::Never, &mut None)
             .await;
         let reply = sent.map_err(|failure| failure.denial(true, "Ask again"))?;
         match reply.status() {
@@ -567,7 +567,7 @@ impl Reconciler {
         };
         let sent = self
             .upstream
-            .send(&policy.livy, outbound, None, Reuse::Never)
+            .send(&policy.livy, outbound, None, Reuse::Never, &mut None)
             .await;
         let failure = match sent {
             Ok(reply) if reply.status().is_success() || reply.status() == StatusCode::NOT_FOUND => None,

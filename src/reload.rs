@@ -12,9 +12,10 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::config;
 use crate::jwks::JwksFetcher;
+use crate::limits::LiveCounters;
 use crate::login::Logins;
 use crate::policy::{LivePolicy, Policy, Store};
-use crate::telemetry::metrics;
+use crate::telemetry::{logging, metrics};
 
 /// What a reload changes.
 #[derive(Debug)]
@@ -61,19 +62,19 @@ impl Reloader {
     }
 
     /// Looks at the files; loads them if they changed and have come to rest.
-    pub fn look(&mut self, logins: &Logins) -> Option<Reloaded> {
+    pub fn look(&mut self, logins: &Logins, users: &LiveCounters) -> Option<Reloaded> {
         let digest = digest(&self.path, &self.policy.current().files);
         let is_at_rest = digest == self.seen;
         self.seen = digest;
         if is_at_rest && digest != self.settled {
             info!("a file of the configuration has changed");
-            return Some(self.reload(logins));
+            return Some(self.reload(logins, users));
         }
         None
     }
 
     /// Loads the configuration now. A bad one changes nothing.
-    pub fn reload(&mut self, logins: &Logins) -> Reloaded {
+    pub fn reload(&mut self, logins: &Logins, users: &LiveCounters) -> Reloaded {
         let old = self.policy.current();
         // Before the files are read: what changes after that is seen at the next look.
         self.settled = digest(&self.path, &old.files);
@@ -81,7 +82,7 @@ impl Reloader {
             Err(report) => report.to_string(),
             Ok(new) => match unchangeable(&old, &new) {
                 Some(key) => format!("{key} cannot change while running; restart"),
-                None => return self.put_in_force(new, logins),
+                None => return self.put_in_force(new, logins, users),
             },
         };
         metrics::config_refused();
@@ -89,12 +90,13 @@ impl Reloader {
         Reloaded::Refused(problems)
     }
 
-    fn put_in_force(&mut self, new: Policy, logins: &Logins) -> Reloaded {
+    fn put_in_force(&mut self, new: Policy, logins: &Logins, users: &LiveCounters) -> Reloaded {
         for insecure in &new.insecure {
             warn!("{insecure}");
         }
         metrics::config_loaded(self.clock.wall(), new.insecure.len());
-        logins.set_limits(new.limits);
+        logins.set_limits(new.limits.strangers);
+        users.set_limits(&new.limits.users);
         let old = self.policy.current();
         if new.files != old.files {
             self.settled = digest(&self.path, &new.files);
@@ -106,6 +108,9 @@ impl Reloader {
             }
         }
         self.fetchers = fetch_keys(&new, &self.clock);
+        if new.log.level != old.log.level {
+            logging::set_level(new.log.level);
+        }
         let generation = new.generation;
         let notices = new.insecure.iter().chain(&new.warnings).cloned().collect();
         self.policy.swap(new);

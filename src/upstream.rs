@@ -24,6 +24,7 @@ use crate::denial::Denial;
 use crate::livy::operation::TimeoutClass;
 use crate::policy::{Livy, Timeouts};
 use crate::rewrite::{Outbound, Payload};
+use crate::shares::Share;
 use crate::telemetry::metrics;
 
 use body::RequestBody;
@@ -87,13 +88,15 @@ impl Upstream {
         }))
     }
 
-    /// Sends the request and waits for the head of the answer. `upload` is the body of a [`Payload::Upload`].
+    /// Sends the request and waits for the head of the answer. `upload` is the body of a [`Payload::Upload`]. The share
+    /// of Livy that the request has is taken along until the answer is read, and left where there is none.
     pub fn send<'a>(
         &'a self,
         livy: &'a Livy,
         outbound: Outbound,
         upload: Option<UploadBody>,
         reuse: Reuse,
+        share: &'a mut Option<Share>,
     ) -> impl Future<Output = Result<Response<ReplyBody>, Failure>> + Send + use<'a> {
         let limit = limit(&livy.timeouts, outbound.timeout());
         let operation = outbound.operation();
@@ -109,7 +112,7 @@ impl Upstream {
         async move {
             tokio::select! {
                 biased;
-                answer = self.exchange(livy, request, terms) => answer,
+                answer = self.exchange(livy, request, terms, share) => answer,
                 () = deadline.over() => {
                     warn!(
                         operation,
@@ -132,6 +135,7 @@ impl Upstream {
         livy: &Livy,
         mut request: Request<RequestBody>,
         terms: Terms,
+        share: &mut Option<Share>,
     ) -> Result<Response<ReplyBody>, Failure> {
         let Terms {
             is_safe,
@@ -145,7 +149,7 @@ impl Upstream {
                 }
                 metrics::upstream_reused();
                 match kept.sender.try_send_request(request).await {
-                    Ok(answer) => return Ok(self.lend(kept, answer, livy, is_kept)),
+                    Ok(answer) => return Ok(self.lend(kept, answer, livy, is_kept, share.take())),
                     Err(mut error) => match error.take_message() {
                         Some(unsent) => request = unsent,
                         None => {
@@ -159,7 +163,7 @@ impl Upstream {
         // Boxed, since it is rare and large: it would be carried along by every request.
         let mut fresh = Box::pin(self.connect(livy)).await?;
         match fresh.sender.try_send_request(request).await {
-            Ok(answer) => Ok(self.lend(fresh, answer, livy, is_kept)),
+            Ok(answer) => Ok(self.lend(fresh, answer, livy, is_kept, share.take())),
             Err(mut error) => {
                 warn!(error = %error.error(), "Livy closed the connection without an answer");
                 let is_unsent = error.take_message().is_some();
@@ -191,8 +195,9 @@ impl Upstream {
         answer: Response<Incoming>,
         livy: &Livy,
         is_kept: bool,
+        share: Option<Share>,
     ) -> Response<ReplyBody> {
-        let lease = pool::Lease::new(kept, Arc::clone(&self.0));
+        let lease = pool::Lease::new(kept, Arc::clone(&self.0), share);
         answer.map(|body| ReplyBody::new(body, lease, is_kept, livy.timeouts.read))
     }
 }

@@ -410,3 +410,60 @@ fn relative(path: &Path) -> String {
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
+
+#[test]
+fn rules_dashboard_and_operators_guide_name_the_same_metrics_and_alerts_as_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect(path);
+    let metrics = read("src/telemetry/metrics.rs");
+    let names: BTreeSet<&str> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.split('"').nth(1))
+        .filter(|text| text.starts_with("livy_gateway_"))
+        .collect();
+    let mut shown = BTreeSet::new();
+    for file in ["alerts.yml", "recording.yml", "dashboard.json"] {
+        let text = read(&format!("deploy/observability/{file}"));
+        // A recorded series has its metric's name in its own, between colons.
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_:".contains(letter));
+        for word in words.filter(|word| word.starts_with("livy_gateway_") && !word.contains(':')) {
+            let name = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| word.strip_suffix(suffix).filter(|name| names.contains(name)))
+                .unwrap_or(word);
+            assert!(
+                names.contains(name),
+                "{file} asks for {name}, which nothing records"
+            );
+            shown.insert(name.to_owned());
+        }
+    }
+    let guide = read("docs/operations.md");
+    for name in &names {
+        assert!(
+            guide.contains(&format!("| `{name}` |")),
+            "docs/operations.md does not explain {name}"
+        );
+    }
+    let unseen: Vec<_> = names.iter().filter(|name| !shown.contains(**name)).collect();
+    assert_eq!(
+        unseen,
+        Vec::<&&str>::new(),
+        "neither a panel nor an alert asks for these"
+    );
+    let alerts = read("deploy/observability/alerts.yml");
+    let alerts: Vec<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("- alert: "))
+        .collect();
+    assert!(alerts.len() > 20, "{alerts:?}");
+    for alert in alerts {
+        assert!(
+            guide.contains(&format!("\n### {alert}\n")),
+            "docs/operations.md has no section {alert}"
+        );
+        let anchor = format!("docs/operations.md#{}\n", alert.to_lowercase());
+        let all = read("deploy/observability/alerts.yml");
+        assert!(all.contains(&anchor), "{alert} does not lead to its section");
+    }
+}

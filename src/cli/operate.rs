@@ -76,6 +76,7 @@ impl Sessions {
             answer @ (Answer::Released { .. }
             | Answer::Reloaded { .. }
             | Answer::NotReloaded { .. }
+            | Answer::Metrics { .. }
             | Answer::Refused { .. }) => return Err(unexpected(answer)),
         };
         if self.json {
@@ -102,9 +103,10 @@ impl Release {
                 memory(was.memory)
             )),
             Answer::Refused { why } => bail!("nothing was released: {why}"),
-            answer @ (Answer::Held(_) | Answer::Reloaded { .. } | Answer::NotReloaded { .. }) => {
-                Err(unexpected(answer))
-            }
+            answer @ (Answer::Held(_)
+            | Answer::Reloaded { .. }
+            | Answer::NotReloaded { .. }
+            | Answer::Metrics { .. }) => Err(unexpected(answer)),
         }
     }
 }
@@ -127,24 +129,29 @@ impl Reload {
             Answer::NotReloaded { config, problems } => {
                 bail!("{config} is refused, and the old configuration stays:\n{problems}")
             }
-            answer @ (Answer::Held(_) | Answer::Released { .. } | Answer::Refused { .. }) => {
-                Err(unexpected(answer))
-            }
+            answer @ (Answer::Held(_)
+            | Answer::Released { .. }
+            | Answer::Metrics { .. }
+            | Answer::Refused { .. }) => Err(unexpected(answer)),
         }
     }
 }
 
-fn unexpected(answer: Answer) -> anyhow::Error {
+pub(super) fn unexpected(answer: Answer) -> anyhow::Error {
     match answer {
         Answer::Refused { why } => anyhow!(why),
-        Answer::Held(_) | Answer::Released { .. } | Answer::Reloaded { .. } | Answer::NotReloaded { .. } => {
+        Answer::Held(_)
+        | Answer::Released { .. }
+        | Answer::Reloaded { .. }
+        | Answer::Metrics { .. }
+        | Answer::NotReloaded { .. } => {
             anyhow!("the gateway answered something else; is it of another version?")
         }
     }
 }
 
 /// One command, one answer.
-fn ask(config: &Path, command: &Command) -> anyhow::Result<Answer> {
+pub(super) fn ask(config: &Path, command: &Command) -> anyhow::Result<Answer> {
     let socket = config::control_socket(config)?;
     let Some(path) = &socket.path else {
         bail!(
@@ -243,7 +250,7 @@ fn row(holding: &Holding) -> Vec<String> {
 }
 
 /// In columns, two blanks apart.
-fn align(text: &mut String, rows: &[Vec<String>]) {
+pub(super) fn align(text: &mut String, rows: &[Vec<String>]) {
     let columns = rows.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
@@ -270,7 +277,7 @@ fn known_by(holding: &Holding) -> String {
 }
 
 /// What was created around the gateway may be called anything, and a terminal obeys control characters.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
         let turns_text_around =
@@ -284,7 +291,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-fn memory(bytes: u64) -> String {
+pub(super) fn memory(bytes: u64) -> String {
     const GIB: u64 = 1 << 30;
     let tenths = bytes.saturating_mul(10).div_ceil(GIB);
     match tenths % 10 {

@@ -27,8 +27,10 @@ use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Timeouts}
 use crate::rewrite::{Endpoint, UpstreamLogin};
 
 mod holding;
+mod limits;
 mod logins;
 mod requests;
+mod whose;
 
 pub(super) use holding::control_socket;
 
@@ -93,8 +95,8 @@ pub(super) fn compile(
     let authn = logins::authn(basic.as_ref(), jwt, &context);
     let identities = logins::identities(raw, identity, authn.as_ref(), &context);
     let jwks_tls = logins::key_set_tls(jwt, &context);
-    let limits = logins::limits(limits);
-    holding::warn_of_groups_that_nobody_has(quota, roles, authn.as_ref(), &context);
+    holding::warn_of_groups_that_nobody_has(limits, quota, roles, authn.as_ref(), &context);
+    let limits = limits::limits(limits, &context);
     let quotas = holding::quotas(quota, &context);
     let roles = holding::roles(roles);
     let requests = requests::requests(requests, &context);
@@ -111,7 +113,7 @@ pub(super) fn compile(
         authn: Arc::new(authn?),
         identities: Arc::new(identities?),
         requests,
-        limits,
+        limits: limits?,
         quotas: quotas?,
         roles,
         log,
@@ -123,9 +125,14 @@ pub(super) fn compile(
 }
 
 fn log(raw: &RawLog, context: &Context<'_>) -> Log {
-    let RawLog { format, audit_file } = raw;
+    let RawLog {
+        format,
+        level,
+        audit_file,
+    } = raw;
     Log {
         format: format.value,
+        level: level.value,
         audit_file: audit_file
             .as_ref()
             .map(|path| context.files.appended("log.audit_file", path)),
@@ -161,6 +168,7 @@ fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> O
         tls,
         allow_plain_http: allowed_here,
         max_connections,
+        max_connections_per_address,
     } = raw;
     let is_plain_and_remote = tls.is_none() && !address.value.ip().is_loopback();
     if is_plain_and_remote && !(allow_plain_http || allowed_here.value) {
@@ -203,6 +211,7 @@ fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> O
             None => None,
         },
         max_connections: usize::try_from(max_connections.value).unwrap_or(usize::MAX),
+        max_connections_per_address: max_connections_per_address.value,
     })
 }
 
@@ -236,6 +245,8 @@ fn admin_listener(raw: &RawAdmin, listen: &[RawListen], context: &Context<'_>) -
         address,
         allow_remote,
         token,
+        top_users,
+        users,
     } = raw;
     let secret = token.as_ref().map(|token| admin_token(token, context));
     if listen
@@ -280,6 +291,8 @@ fn admin_listener(raw: &RawAdmin, listen: &[RawListen], context: &Context<'_>) -
             Some(read) => Some(read?),
             None => None,
         },
+        top_users: usize::try_from(top_users.value).unwrap_or(usize::MAX),
+        users: users.iter().map(|user| user.value.clone()).collect(),
     })
 }
 
@@ -313,6 +326,7 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
         allow_shared_livy_user,
         authenticate,
         creations_at_once,
+        requests_at_once,
         timeouts,
     } = raw;
     let address = &url.value;
@@ -374,6 +388,7 @@ fn livy_server(raw: &RawLivy, context: &Context<'_>) -> Option<Livy> {
         },
         impersonation: impersonation.value,
         creations_at_once: usize::try_from(creations_at_once.value).unwrap_or(usize::MAX),
+        requests_at_once: usize::try_from(requests_at_once.value).unwrap_or(usize::MAX),
         timeouts: livy_timeouts(timeouts, context),
     })
 }

@@ -42,8 +42,13 @@ pub const TABLES: &[&Keys] = &[
     &MAP,
     &DELEGATE,
     &LIMITS,
+    &LIMITS_CREATE,
+    &LIMITS_STATEMENT,
+    &LIMITS_READ,
+    &LIMITS_UPLOAD,
     &PER_ADDRESS,
     &FAILED_LOGINS,
+    &LIMITS_FOR,
     &QUOTA,
     &QUOTA_ASSUMED,
     &QUOTA_FOR,
@@ -80,6 +85,7 @@ pub(super) const LISTEN: Keys = Keys {
         "tls",
         "allow_plain_http",
         "max_connections",
+        "max_connections_per_address",
     ],
     later: &["client_ca_file", "trusted_proxies", "proxy_protocol"],
 };
@@ -90,7 +96,7 @@ pub(super) const LISTEN_TLS: Keys = Keys {
 };
 pub(super) const ADMIN: Keys = Keys {
     table: "admin",
-    known: &["address", "allow_remote", "token"],
+    known: &["address", "allow_remote", "token", "top_users", "users"],
     later: &[],
 };
 pub(super) const LIVY: Keys = Keys {
@@ -103,6 +109,7 @@ pub(super) const LIVY: Keys = Keys {
         "allow_shared_livy_user",
         "authenticate",
         "creations_at_once",
+        "requests_at_once",
         "timeouts",
     ],
     later: &[],
@@ -165,20 +172,57 @@ pub(super) const DELEGATE: Keys = Keys {
 };
 pub(super) const LIMITS: Keys = Keys {
     table: "limits",
-    known: &["per_address", "failed_logins"],
-    later: &[
+    known: &[
         "create",
         "statement",
         "read",
         "upload",
         "concurrent_requests",
+        "per_address",
+        "failed_logins",
         "for",
     ],
+    later: &[],
+};
+pub(super) const LIMITS_CREATE: Keys = Keys {
+    table: "limits.create",
+    known: &["rate", "burst"],
+    later: &[],
+};
+pub(super) const LIMITS_STATEMENT: Keys = Keys {
+    table: "limits.statement",
+    known: &["rate", "burst"],
+    later: &[],
+};
+pub(super) const LIMITS_READ: Keys = Keys {
+    table: "limits.read",
+    known: &["rate", "burst", "delay"],
+    later: &[],
+};
+pub(super) const LIMITS_UPLOAD: Keys = Keys {
+    table: "limits.upload",
+    known: &["rate", "burst"],
+    later: &[],
+};
+pub(super) const LIMITS_FOR: Keys = Keys {
+    table: "limits.for",
+    known: &[
+        "user",
+        "members_of",
+        "group",
+        "everybody",
+        "create",
+        "statement",
+        "read",
+        "upload",
+        "concurrent_requests",
+    ],
+    later: &[],
 };
 pub(super) const PER_ADDRESS: Keys = Keys {
     table: "limits.per_address",
     known: &["rate", "burst"],
-    later: &["delay"],
+    later: &[],
 };
 pub(super) const FAILED_LOGINS: Keys = Keys {
     table: "limits.failed_logins",
@@ -250,6 +294,6 @@ pub(super) const REQUESTS_CONF: Keys = Keys {
 };
 pub(super) const LOG: Keys = Keys {
     table: "log",
-    known: &["format", "audit_file"],
+    known: &["format", "level", "audit_file"],
     later: &[],
 };

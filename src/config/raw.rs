@@ -15,18 +15,21 @@ use super::problem::Problems;
 use super::reader::{Reader, Written, Wrong};
 use super::units;
 use super::url::HttpUrl;
-use crate::limits::{LoginLimits, Rate};
-use crate::policy::{Impersonation, LogFormat};
+use crate::policy::{Impersonation, LogFormat, LogLevel};
 use crate::rewrite::Impersonate;
 
 mod holding;
+mod limits;
 mod requests;
 mod values;
+mod whose;
 
 pub(super) use holding::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, StoreKind};
+pub(super) use limits::{RawClass, RawLimits, RawLimitsFor};
 pub(super) use requests::{RawConf, RawRequests};
+pub(super) use whose::RawWhose;
 
-use values::{choice, claim_path, issuer_name, not_empty, path, realm, socket_address, timeout};
+use values::{choice, claim_path, issuer_name, livy_user, not_empty, path, realm, socket_address, timeout};
 
 /// The whole file.
 #[derive(Debug)]
@@ -54,6 +57,7 @@ pub(super) struct RawListen {
     pub(super) tls: Option<RawTls>,
     pub(super) allow_plain_http: Written<bool>,
     pub(super) max_connections: Written<u32>,
+    pub(super) max_connections_per_address: Written<u32>,
 }
 
 /// `listen.tls`
@@ -69,6 +73,8 @@ pub(super) struct RawAdmin {
     pub(super) address: Written<SocketAddr>,
     pub(super) allow_remote: Written<bool>,
     pub(super) token: Option<Written<SecretRef>>,
+    pub(super) top_users: Written<u64>,
+    pub(super) users: Vec<Written<String>>,
 }
 
 /// `[livy]`
@@ -81,6 +87,7 @@ pub(super) struct RawLivy {
     pub(super) allow_shared_livy_user: Written<bool>,
     pub(super) authenticate: RawAuthenticate,
     pub(super) creations_at_once: Written<u32>,
+    pub(super) requests_at_once: Written<u32>,
     pub(super) timeouts: RawTimeouts,
 }
 
@@ -162,19 +169,11 @@ pub(super) struct RawDelegate {
     pub(super) from_addresses: Vec<Written<String>>,
 }
 
-/// `[limits]`
-#[derive(Debug)]
-pub(super) struct RawLimits {
-    pub(super) rate: Written<Rate>,
-    pub(super) burst: Written<u32>,
-    pub(super) failed_per_address: Written<Rate>,
-    pub(super) failed_per_account: Written<Rate>,
-}
-
 /// `[log]`
 #[derive(Debug)]
 pub(super) struct RawLog {
     pub(super) format: Written<LogFormat>,
+    pub(super) level: Written<LogLevel>,
     pub(super) audit_file: Option<Written<PathBuf>>,
 }
 
@@ -213,7 +212,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
             .map(|table| jwt(table, problems))
             .collect(),
         identity: identity(&section("identity", &keys::IDENTITY)),
-        limits: limits(&section("limits", &keys::LIMITS)),
+        limits: limits::limits(&section("limits", &keys::LIMITS), problems),
         quota: holding::quota(&section("quota", &keys::QUOTA), problems),
         roles: holding::roles(&section("roles", &keys::ROLES)),
         requests: requests::requests(&section("requests", &keys::REQUESTS), problems),
@@ -225,6 +224,9 @@ fn log(table: &Reader<'_>) -> RawLog {
     RawLog {
         format: table.parsed_or("format", LogFormat::Json, |text| {
             choice(text, &[("json", LogFormat::Json), ("text", LogFormat::Text)])
+        }),
+        level: table.parsed_or("level", LogLevel::Info, |text| {
+            choice(text, &LogLevel::ALL.map(|level| (level.word(), level)))
         }),
         audit_file: table.parsed("audit_file", path),
     }
@@ -256,6 +258,8 @@ fn listen(table: &Reader<'_>) -> RawListen {
         tls,
         allow_plain_http: table.flag("allow_plain_http", false),
         max_connections: table.count("max_connections", DEFAULT_CONNECTIONS),
+        max_connections_per_address: table
+            .count("max_connections_per_address", DEFAULT_CONNECTIONS_PER_ADDRESS),
     }
 }
 
@@ -264,6 +268,12 @@ fn admin(table: &Reader<'_>) -> RawAdmin {
         address: table.parsed_or("address", DEFAULT_ADMIN_ADDRESS, socket_address),
         allow_remote: table.flag("allow_remote", false),
         token: table.secret("token"),
+        top_users: table
+            .number("top_users", DEFAULT_TOP_USERS)
+            .unwrap_or(Written::default_of(DEFAULT_TOP_USERS)),
+        users: table
+            .list("users", "[\"airflow\"]", livy_user)
+            .unwrap_or_default(),
     }
 }
 
@@ -288,6 +298,7 @@ fn livy(table: &Reader<'_>, problems: &Problems, is_written: bool) -> RawLivy {
         allow_shared_livy_user: table.flag("allow_shared_livy_user", false),
         authenticate: table.table("authenticate", &keys::AUTHENTICATE).map_or(RawAuthenticate::None, |table| authenticate(&table)),
         creations_at_once: table.count("creations_at_once", DEFAULT_CREATIONS),
+        requests_at_once: table.count("requests_at_once", DEFAULT_REQUESTS),
         timeouts: RawTimeouts {
             connect: timeout(&timeouts, "connect", DEFAULT_CONNECT, Duration::from_mins(1)),
             read: timeout(&timeouts, "read", DEFAULT_READ, Duration::from_mins(10)),
@@ -501,31 +512,6 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
     }
 }
 
-fn limits(table: &Reader<'_>) -> RawLimits {
-    let default = LoginLimits::default();
-    let per_address = table.table("per_address", &keys::PER_ADDRESS);
-    let failed = table.table("failed_logins", &keys::FAILED_LOGINS);
-    let rate = |table: Option<&Reader<'_>>, key: &str, default: Rate| {
-        let parse = |text: &str| text.parse().map_err(|problem: String| Wrong::new(problem, ""));
-        table.map_or(Written::default_of(default), |table| {
-            table.parsed_or(key, default, parse)
-        })
-    };
-    let burst = default.per_address.burst().get();
-    RawLimits {
-        rate: rate(per_address.as_ref(), "rate", default.per_address),
-        burst: per_address
-            .as_ref()
-            .map_or(Written::default_of(burst), |table| table.count("burst", burst)),
-        failed_per_address: rate(failed.as_ref(), "per_address", default.failed_per_address),
-        failed_per_account: rate(
-            failed.as_ref(),
-            "per_address_and_account",
-            default.failed_per_address_and_account,
-        ),
-    }
-}
-
 /// Never connected to: a problem was recorded.
 fn stand_in_url() -> HttpUrl {
     HttpUrl {
@@ -542,7 +528,11 @@ const STAND_IN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALH
 const DEFAULT_ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 const DEFAULT_BASE_PATH: &str = "/livy";
 const DEFAULT_CONNECTIONS: u32 = 10_000;
+const DEFAULT_CONNECTIONS_PER_ADDRESS: u32 = 2_000;
 const DEFAULT_CREATIONS: u32 = 8;
+/// Livy's server has 200 threads (Jetty's default, which Livy does not make configurable).
+const DEFAULT_REQUESTS: u32 = 128;
+const DEFAULT_TOP_USERS: u64 = 10;
 const DEFAULT_CONNECT: Duration = Duration::from_secs(3);
 const DEFAULT_READ: Duration = Duration::from_secs(30);
 const DEFAULT_CREATE: Duration = Duration::from_secs(90);

@@ -17,6 +17,7 @@ use crate::policy::{Impersonation, LogFormat, Policy};
 use crate::rewrite::Impersonate;
 
 mod holding;
+mod limits;
 
 /// Writes `key = value` lines and headers; what is a default says so.
 #[derive(Debug, Default)]
@@ -78,6 +79,8 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     page.text("address", &admin.address, admin.address.value);
     page.line("allow_remote", &admin.allow_remote, admin.allow_remote.value);
     page.optional("token", admin.token.as_ref(), ToString::to_string);
+    page.line("top_users", &admin.top_users, admin.top_users.value);
+    page.list("users", &admin.users);
     show_livy(&mut page, livy);
     holding::state(&mut page, state);
     if let Some(RawBasic { users_file, realm }) = basic {
@@ -89,27 +92,18 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         show_jwt(&mut page, jwt);
     }
     show_identity(&mut page, identity);
-    page.header("[limits]");
-    page.header("[limits.per_address]");
-    page.text("rate", &limits.rate, limits.rate.value);
-    page.line("burst", &limits.burst, limits.burst.value);
-    page.header("[limits.failed_logins]");
-    page.text(
-        "per_address",
-        &limits.failed_per_address,
-        limits.failed_per_address.value,
-    );
-    page.text(
-        "per_address_and_account",
-        &limits.failed_per_account,
-        limits.failed_per_account.value,
-    );
+    limits::limits(&mut page, limits);
     holding::quota(&mut page, quota);
     holding::roles(&mut page, roles);
     show_requests(&mut page, requests);
     page.header("[log]");
-    let RawLog { format, audit_file } = log;
+    let RawLog {
+        format,
+        level,
+        audit_file,
+    } = log;
     page.text("format", format, log_format(format.value));
+    page.text("level", level, level.value.word());
     page.optional("audit_file", audit_file.as_ref(), |path| {
         path.display().to_string()
     });
@@ -123,12 +117,18 @@ fn show_listen(page: &mut Page, raw: &RawListen) {
         tls,
         allow_plain_http,
         max_connections,
+        max_connections_per_address,
     } = raw;
     page.header("[[listen]]");
     page.text("address", address, address.value);
     page.list("base_paths", base_paths);
     page.line("allow_plain_http", allow_plain_http, allow_plain_http.value);
     page.line("max_connections", max_connections, max_connections.value);
+    page.line(
+        "max_connections_per_address",
+        max_connections_per_address,
+        max_connections_per_address.value,
+    );
     if let Some(tls) = tls {
         page.header("[listen.tls]");
         page.text(
@@ -149,6 +149,7 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
         allow_shared_livy_user,
         authenticate,
         creations_at_once,
+        requests_at_once,
         timeouts,
     } = raw;
     page.header("[livy]");
@@ -166,6 +167,7 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
         allow_shared_livy_user.value,
     );
     page.line("creations_at_once", creations_at_once, creations_at_once.value);
+    page.line("requests_at_once", requests_at_once, requests_at_once.value);
     page.header("[livy.authenticate]");
     match authenticate {
         RawAuthenticate::None => page.0.push_str("kind = \"none\"\n"),
@@ -378,11 +380,10 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
         "identity   {mapped}; {}",
         counted(raw.identity.delegate.len(), "delegate")
     );
+    let _ = writeln!(out, "{}", limits::summary(&raw.limits));
     let _ = writeln!(
         out,
-        "limits     {} per address, {} wrong passwords; bodies {}, uploads {}",
-        raw.limits.rate.value,
-        raw.limits.failed_per_address.value,
+        "bodies     at most {}, uploads {}",
         show_size(raw.requests.max_body.value),
         show_size(policy.requests.max_upload)
     );

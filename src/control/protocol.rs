@@ -20,6 +20,11 @@ pub enum Command {
     },
     /// Load the configuration now.
     Reload,
+    /// Every metric, with so many users by name.
+    Metrics {
+        /// How many; the busiest.
+        users: usize,
+    },
 }
 
 /// Which place.
@@ -60,6 +65,11 @@ pub enum Answer {
         config: String,
         /// All that is wrong with it.
         problems: String,
+    },
+    /// The metrics.
+    Metrics {
+        /// In Prometheus' text format.
+        text: String,
     },
     /// Nothing was done.
     Refused {
@@ -140,6 +150,10 @@ mod tests {
         for (command, text) in [
             (Command::Sessions, r#"{"command":"sessions"}"#),
             (Command::Reload, r#"{"command":"reload"}"#),
+            (
+                Command::Metrics { users: 20 },
+                r#"{"command":"metrics","users":20}"#,
+            ),
             (
                 Command::Release { what: What::Batch(7) },
                 r#"{"command":"release","what":{"batch":7}}"#,

@@ -18,6 +18,8 @@ impl Denial {
             | Self::ConfTooLarge { .. }
             | Self::FileRefused { .. }
             | Self::NoPrimaryGroup { .. }
+            | Self::RateLimited { .. }
+            | Self::TooManyAtOnce { .. }
             | Self::QuotaExceeded { .. }
             | Self::ResourceLimit { .. }
             | Self::GroupsUnknown { .. }
@@ -59,6 +61,11 @@ impl Denial {
             | Self::UpstreamError { .. }
             | Self::UpstreamUnexpected { .. } => false,
         }
+    }
+
+    /// Whether one user may cause it without end, so that the first of a while stands in the audit for all.
+    pub const fn comes_in_floods(&self) -> bool {
+        matches!(self, Self::RateLimited { .. } | Self::TooManyAtOnce { .. })
     }
 
     /// What the rule is about: a setting's key, a field, a user; never a setting's value.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{Answer, Denial, Hint, Leftover, Whose, whole_seconds};
+use super::{Answer, Denial, Hint, Leftover, RateLimit, Whose, whole_seconds};
 
 impl Denial {
     /// Its row of the table.
@@ -109,6 +109,24 @@ impl Denial {
                 "This gateway makes '{key}' of the user's primary group, and knows none of '{user}'. Ask the administrator for a group of that user, or for another rule in requests.conf."
             )),
 
+            Self::RateLimited { who, is_own, class, rate, burst, window, wait } => Answer {
+                reason: Cow::Owned(format!("{who}: more than {rate} {}", class.nouns())),
+                hint: if *is_own {
+                    Hint::RateLimit(RateLimit { policy: class.word(), quota: *burst, window: *window, remaining: 0, next: *wait })
+                } else {
+                    Hint::RetryAfter(*wait)
+                },
+                ..row(429, "rate_limited", Whose::CallerLater, "rate limited", format!(
+                    "The limit for {who} is {rate} {}, {burst} at once (limits.{}). Wait {} s and try again; ask for less at a time, or ask the administrator for a higher limit.",
+                    class.nouns(), class.word(), whole_seconds(*wait)
+                ))
+            },
+            Self::TooManyAtOnce { who, most, read } => Answer {
+                reason: Cow::Owned(format!("{who}: more than {most} requests at once")),
+                ..later(if *read { 503 } else { 429 }, "too_many_at_once", "too many requests at once", format!(
+                    "The limit for {who} is {most} requests under way at once (limits.concurrent_requests). Nothing was sent to Livy. Wait for answers before you ask for more."
+                ), RETRY_SOON)
+            },
             Self::QuotaExceeded { reason, holds } => Answer {
                 reason: Cow::Owned(reason.clone()),
                 hint: Hint::RetryAfter(RETRY_QUOTA),
@@ -141,7 +159,7 @@ impl Denial {
 
             // Clients post again whatever is 5xx, which is no help to a gateway that has too much already.
             Self::Overloaded { read } => later(if *read { 503 } else { 429 }, "overloaded", "gateway overloaded",
-                "The gateway has more requests than it can hold. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
+                "More requests are under way than this gateway can hold, or than your part of Livy lets through. Nothing was sent to Livy; try again shortly.", RETRY_SOON),
             Self::Internal => row(500, "internal_error", Whose::Operator, "internal error",
                 "The gateway failed. This is a defect of the gateway; tell its administrator the request id."),
 

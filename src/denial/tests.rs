@@ -22,7 +22,7 @@ fn every_status_is_an_error_and_carries_its_headers() {
         assert_eq!(answer.status == 401, answer.hint == Hint::Challenge, "{denial:?}");
         if matches!(answer.status.as_u16(), 429 | 503) {
             assert!(
-                matches!(answer.hint, Hint::RetryAfter(_)),
+                matches!(answer.hint, Hint::RetryAfter(_) | Hint::RateLimit(_)),
                 "{denial:?} must say when to come back"
             );
         }

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::ext::ReasonPhrase;
 use serde::Serialize;
 
-use crate::denial::{Denial, Hint, whole_seconds};
+use crate::denial::{Denial, Hint, RateLimit, whole_seconds};
 use crate::livy::operation::Method;
 use crate::rewrite::X_REQUEST_ID;
 use crate::upstream::{ReplyBody, ReplyError};
@@ -138,6 +138,11 @@ pub(super) fn refusal(
                 HeaderValue::from(spread(whole_seconds(after), request_id)),
             );
         }
+        Hint::RateLimit(limit) => {
+            let after = spread(whole_seconds(limit.next), request_id);
+            headers.insert(RETRY_AFTER, HeaderValue::from(after));
+            tell_limit(headers, &limit);
+        }
         Hint::Allow(methods) => {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
         }
@@ -151,6 +156,27 @@ pub(super) fn refusal(
     }
     seal(&mut response, request_id);
     response
+}
+
+/// Tells the caller its own limit and what is left of it.
+pub(super) fn tell_limit(headers: &mut HeaderMap, limit: &RateLimit) {
+    let RateLimit {
+        policy,
+        quota,
+        window,
+        remaining,
+        next,
+    } = limit;
+    let window = whole_seconds(*window);
+    let next = whole_seconds(*next);
+    for (name, value) in [
+        (RATELIMIT_POLICY, format!("\"{policy}\";q={quota};w={window}")),
+        (RATELIMIT, format!("\"{policy}\";r={remaining};t={next}")),
+    ] {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Up to a quarter longer, and by one second at least, as the request's id falls: those who were refused together
@@ -179,6 +205,8 @@ struct Refusal<'a> {
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// As Livy writes it.
 pub(super) const LIVYS_JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const X_CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");

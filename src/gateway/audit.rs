@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use super::Gateway;
 use super::answer::AnswerBody;
 use super::creation::Origin;
-use super::pipeline::Errand;
+use super::errand::Errand;
 use super::report::Report;
 use crate::access::Grant;
 use crate::denial::Denial;

@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tracing::{error, info, warn};
 
 use super::answer::{AnswerBody, LIVYS_JSON};
+use super::errand::{Cargo, Done, Errand};
 use super::listing::own_row;
-use super::pipeline::{Cargo, Done, Errand};
 use super::sessions::with_own_location;
 use super::unsettled::Unsettled;
 use super::{Gateway, audit, idempotency, reply};
@@ -477,7 +477,7 @@ impl Gateway {
         match self
             .0
             .upstream
-            .send(&policy.livy, outbound, None, Reuse::Never)
+            .send(&policy.livy, outbound, None, Reuse::Never, &mut None)
             .await
         {
             Ok(reply) if reply.status().is_success() => {

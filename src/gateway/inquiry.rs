@@ -16,7 +16,7 @@ use crate::holdings::{Holding, Holdings, by_number};
 use crate::identity::{Acting, Principal};
 use crate::listener::Peer;
 use crate::livy::query::Page;
-use crate::livy::{Inquiry, Kind, Topic, list};
+use crate::livy::{Inquiry, Kind, LimitClass, Topic, list};
 use crate::policy::Policy;
 use crate::quota::{Allowance, Dimension, Groups, Scope, Use};
 use crate::roles;
@@ -82,6 +82,10 @@ impl Gateway {
         report.identified(&principal);
         let names = named(inquiry.requested_user.as_deref(), None);
         let acting = policy.identities.acting(&principal, peer.address.ip(), &names)?;
+        let class = (Some(LimitClass::Read), true);
+        self.enter(policy, &principal, acting.livy_user(), class, report)?;
+        self.spend(policy, &principal, acting.livy_user(), class.0, report)
+            .await?;
         self.receive_nothing(body, inquiry.method).await?;
         report.acts_as(acting.livy_user());
         let text = match inquiry.topic {

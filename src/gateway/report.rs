@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
 use http::request::Parts;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use hyper::body::Incoming;
 use tracing::info;
 
 use super::answer::AnswerBody;
+use super::trace::Trace;
 use super::{Shared, answer};
 use crate::denial::{Denial, quotable};
 use crate::identity::{LivyUser, Principal};
+use crate::limits::{Left, Presence, Seat};
 use crate::listener::Peer;
-use crate::livy::Topic;
 use crate::livy::operation::Operation;
+use crate::livy::{LimitClass, Topic};
 use crate::telemetry::metrics::{self, NO_OPERATION, Outcome};
 
 /// One request's report.
@@ -34,7 +36,11 @@ pub(super) struct Report<'a> {
     topic: Option<Topic>,
     pub(super) principal: Option<Arc<Principal>>,
     pub(super) livy_user: Option<LivyUser>,
+    trace: Option<Box<Trace>>,
+    presence: Option<Presence>,
+    left: Option<Left>,
     upstream: Option<Duration>,
+    waited: Duration,
     livy_status: Option<u16>,
     status: Option<u16>,
     outcome: Outcome,
@@ -64,7 +70,11 @@ impl<'a> Report<'a> {
             topic: None,
             principal: None,
             livy_user: None,
+            trace: None,
+            presence: None,
+            left: None,
             upstream: None,
+            waited: Duration::ZERO,
             livy_status: None,
             status: None,
             outcome: Outcome::Abandoned,
@@ -99,10 +109,40 @@ impl<'a> Report<'a> {
         self.livy_user = Some(user.clone());
     }
 
+    /// It counts among its user's until it is answered.
+    pub(super) fn entered(&mut self, presence: Presence) {
+        self.presence = Some(presence);
+    }
+
+    /// The counters of this user, if it is the one among whose requests this one counts.
+    pub(super) fn seat_of(&self, user: &LivyUser) -> Option<Arc<Seat>> {
+        self.presence.as_ref()?.seat_of(user)
+    }
+
+    /// What is left of the limit that it was counted under.
+    pub(super) fn left(&mut self, left: Left) {
+        // Reads are asked for all the time, and who is held back or refused hears of it.
+        if left.class != LimitClass::Read {
+            self.left = Some(left);
+        }
+    }
+
+    /// Goes on with the client's trace, if it has one; gives back what Livy gets.
+    pub(super) fn trace(&mut self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.trace = Trace::of(headers, &self.request_id).map(Box::new);
+        self.trace.as_ref().map(|trace| trace.traceparent.clone())
+    }
+
     /// What Livy said, and how long it took to begin.
-    pub(super) fn heard_from_livy(&mut self, status: Option<u16>, took: Duration) {
+    pub(super) fn heard_from_livy(&mut self, status: Option<u16>, took: Duration, waited: Duration) {
         self.livy_status = status;
         self.upstream = Some(took);
+        self.waited(waited);
+    }
+
+    /// It was held back, or waited for Livy: no work of the gateway's.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.waited = self.waited.saturating_add(time);
     }
 
     /// Livy's answer goes to the client.
@@ -113,6 +153,9 @@ impl<'a> Report<'a> {
             500.. => Outcome::FailedInLivy,
         };
         answer::seal(&mut response, &self.request_id);
+        if let Some(left) = self.left {
+            answer::tell_limit(response.headers_mut(), &left.told());
+        }
         response
     }
 
@@ -122,10 +165,21 @@ impl<'a> Report<'a> {
         self.outcome = Outcome::Denied;
         self.code = Some(code);
         metrics::denied(code);
-        if denial.is_audited() {
+        if let Some(presence) = &self.presence {
+            presence.refused();
+        }
+        if denial.is_audited() && self.is_news(denial) {
             self.audit_denial(denial);
         }
         response
+    }
+
+    fn is_news(&self, denial: &Denial) -> bool {
+        let counters = self.shared.users.current();
+        match &self.principal {
+            Some(principal) if denial.comes_in_floods() => counters.is_news(principal.livy_user()),
+            Some(_) | None => true,
+        }
     }
 
     pub(super) fn finish(mut self, response: &Response<AnswerBody>) {
@@ -136,7 +190,8 @@ impl<'a> Report<'a> {
     fn tell(&mut self) {
         self.is_told = true;
         let total = self.shared.clock.monotonic().saturating_sub(self.began);
-        let own = total.saturating_sub(self.upstream.unwrap_or_default());
+        let elsewhere = self.upstream.unwrap_or_default().saturating_add(self.waited);
+        let own = total.saturating_sub(elsewhere);
         let operation = self.label();
         metrics::request(operation, self.outcome, self.upstream, own);
         if tracing::enabled!(tracing::Level::INFO) {
@@ -166,6 +221,8 @@ impl<'a> Report<'a> {
         };
         info!(
             request_id = self.request_id.to_str().unwrap_or_default(),
+            trace_id = self.trace.as_ref().map(|trace| &*trace.trace_id),
+            span_id = self.trace.as_ref().map(|trace| &*trace.span_id),
             peer = %self.peer.address,
             operation,
             session,
@@ -177,6 +234,7 @@ impl<'a> Report<'a> {
             status = self.status,
             livy_status = self.livy_status,
             livy_ms = self.upstream.map(millis),
+            waited_ms = (!self.waited.is_zero()).then(|| millis(self.waited)),
             own_ms = millis(own),
             agent = self.agent.as_ref().map(|agent| quotable(&String::from_utf8_lossy(agent.as_bytes()))),
             "request"

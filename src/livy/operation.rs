@@ -167,6 +167,44 @@ pub enum TimeoutClass {
     Delete,
 }
 
+/// Under which of a user's limits an operation is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LimitClass {
+    /// A new session or batch.
+    Create,
+    /// Code for a session, and what prepares it.
+    Statement,
+    /// Anything that changes nothing.
+    Read,
+    /// A file.
+    Upload,
+}
+
+impl LimitClass {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Statement, Self::Read, Self::Upload];
+
+    /// The key of `[limits]`, also the metric label and the name of the policy in `RateLimit` headers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Statement => "statement",
+            Self::Read => "read",
+            Self::Upload => "upload",
+        }
+    }
+
+    /// What is counted, for sentences.
+    pub const fn nouns(self) -> &'static str {
+        match self {
+            Self::Create => "new sessions and batches",
+            Self::Statement => "statements and jobs",
+            Self::Read => "reads",
+            Self::Upload => "uploads",
+        }
+    }
+}
+
 impl Operation {
     /// One of each, with arbitrary ids: for tables that must cover them all.
     pub fn one_of_each() -> Vec<Self> {
@@ -281,6 +319,34 @@ impl Operation {
                 | Action::CancelJob(_)
                 | Action::Upload(_)
                 | Action::Add(_) => TimeoutClass::Read,
+            },
+        }
+    }
+
+    /// Under which of a user's limits it is counted. What takes load away never is.
+    pub const fn limit_class(&self) -> Option<LimitClass> {
+        match self {
+            Self::Version | Self::List(_) => Some(LimitClass::Read),
+            Self::Create(_) => Some(LimitClass::Create),
+            Self::On(_, action) => match action {
+                Action::Read
+                | Action::State
+                | Action::Log
+                | Action::ListStatements
+                | Action::ReadStatement(_)
+                | Action::ReadJob(_) => Some(LimitClass::Read),
+                Action::Connect
+                | Action::RunStatement
+                | Action::Complete
+                | Action::SubmitJob
+                | Action::RunJob
+                | Action::Add(_) => Some(LimitClass::Statement),
+                Action::Upload(_) => Some(LimitClass::Upload),
+                Action::Delete
+                | Action::Stop
+                | Action::Interrupt
+                | Action::CancelStatement(_)
+                | Action::CancelJob(_) => None,
             },
         }
     }

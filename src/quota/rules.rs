@@ -184,7 +184,8 @@ impl Quotas {
 }
 
 impl Groups<'_> {
-    fn contain(self, group: &str) -> bool {
+    /// Whether it is known to be one of them.
+    pub(crate) fn contain(self, group: &str) -> bool {
         match self {
             Self::Known(groups) => groups.iter().any(|known| **known == *group),
             Self::Unknown => false,

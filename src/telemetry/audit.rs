@@ -306,6 +306,7 @@ impl Audit {
     /// Writes a record down, or counts it as lost. Never waits.
     pub fn record(&self, entry: &Entry) {
         entry.log();
+        metrics::audit_record();
         if let Some(file) = &self.file {
             file.send(line(self.clock.wall(), entry));
         }

@@ -70,10 +70,43 @@ pub const RECONCILE_SECONDS: &str = "livy_gateway_reconcile_seconds";
 pub const LIVY_RESTARTS: &str = "livy_gateway_livy_restarts_total";
 /// 1 while the ledger can be written.
 pub const LEDGER_AVAILABLE: &str = "livy_gateway_ledger_available";
+/// Requests refused by a rate limit, by `class` and by the kind of `scope`.
+pub const RATE_LIMITED: &str = "livy_gateway_rate_limited_total";
+/// Reads that were held back because their user was over the limit.
+pub const DELAYED_TOTAL: &str = "livy_gateway_delayed_total";
+/// Reads that are held back now.
+pub const DELAYED: &str = "livy_gateway_delayed";
+/// Requests at Livy now, creations not counted.
+pub const UPSTREAM_REQUESTS: &str = "livy_gateway_upstream_requests";
+/// How many there may be.
+pub const UPSTREAM_REQUESTS_MAX: &str = "livy_gateway_upstream_requests_max";
+/// Requests that wait for their turn at Livy.
+pub const UPSTREAM_WAITING: &str = "livy_gateway_upstream_waiting";
+/// Users whose requests are counted now.
+pub const USERS: &str = "livy_gateway_users";
+/// Client connections closed at once, by `reason`.
+pub const CONNECTIONS_REFUSED: &str = "livy_gateway_connections_refused_total";
+/// Passwords that were hashed.
+pub const PASSWORDS_CHECKED: &str = "livy_gateway_passwords_checked_total";
+/// Audit lines that were to be written.
+pub const AUDIT_RECORDS: &str = "livy_gateway_audit_records_total";
+/// Log lines left out because the same was said just before.
+pub const LOG_LINES_SUPPRESSED: &str = "livy_gateway_log_lines_suppressed_total";
+/// Requests of some users, by `user`.
+pub const USER_REQUESTS: &str = "livy_gateway_user_requests_total";
+/// How many of them were refused, by `user`.
+pub const USER_REFUSALS: &str = "livy_gateway_user_refusals_total";
+/// What some users hold, by `user` and `dimension`; memory in bytes.
+pub const USER_HELD: &str = "livy_gateway_user_held";
+/// What they may hold; memory in bytes, and `+Inf` where nothing limits it.
+pub const USER_QUOTA: &str = "livy_gateway_user_quota";
 /// 1, with the `version`.
 pub const BUILD_INFO: &str = "livy_gateway_build_info";
 
 mod places;
+mod traffic;
+
+pub use traffic::{TrafficFigures, UserFigures, connection_refused, delayed, rate_limited, traffic};
 
 pub use places::{
     Creator, Freed, Ghost, GhostEnd, HeldFigures, adopted, ghost, held, ledger_available, livy_restarted,
@@ -128,7 +161,9 @@ struct Meters {
     upstream_opened: Counter,
     upstream_reused: Counter,
     log_lines_lost: Counter,
+    log_lines_suppressed: Counter,
     audit_lines_lost: Counter,
+    audit_records: Counter,
 }
 
 #[derive(Debug)]
@@ -155,15 +190,18 @@ pub fn install() -> Result<(), BuildError> {
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!(IMPERSONATION_OFF).set(0.0);
     places::register();
+    traffic::register();
     let _ = METERS.set(Meters::register());
     let _ = HANDLE.set(handle);
     Ok(())
 }
 
-/// The whole of it in Prometheus' text format.
-pub fn render() -> String {
+/// The whole of it in Prometheus' text format, with these users by name.
+pub fn render(users: &[UserFigures]) -> String {
     metrics_process::Collector::default().collect();
-    HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()
+    let mut text = HANDLE.get().map(PrometheusHandle::render).unwrap_or_default();
+    traffic::by_user(&mut text, users);
+    text
 }
 
 /// Folds collected samples into their buckets; without it they pile up between two scrapes.
@@ -230,6 +268,20 @@ pub fn log_lines_lost(lines: u64) {
     }
 }
 
+/// Repeated log lines were left out.
+pub fn log_lines_suppressed(lines: u64) {
+    if let Some(meters) = METERS.get() {
+        meters.log_lines_suppressed.increment(lines);
+    }
+}
+
+/// A decision was to be written down.
+pub fn audit_record() {
+    if let Some(meters) = METERS.get() {
+        meters.audit_records.increment(1);
+    }
+}
+
 /// Audit lines were lost.
 pub fn audit_lines_lost(lines: u64) {
     if let Some(meters) = METERS.get() {
@@ -250,6 +302,8 @@ pub struct LoginFigures {
     pub cache_hits: u64,
     /// Not found there since the start.
     pub cache_misses: u64,
+    /// Passwords hashed since the start.
+    pub passwords_checked: u64,
 }
 
 /// Shows what the logins hold.
@@ -261,6 +315,7 @@ pub fn logins(figures: LoginFigures) {
     metrics::gauge!(HASHING_WAITING).set(figures.hashing_waiting as f64);
     metrics::gauge!(HASHING_RUNNING).set(figures.hashing_running as f64);
     metrics::gauge!(CREDENTIAL_CACHE_ENTRIES).set(figures.cache_entries as f64);
+    metrics::counter!(PASSWORDS_CHECKED).absolute(figures.passwords_checked);
     metrics::counter!(CREDENTIAL_CACHE, "result" => "hit").absolute(figures.cache_hits);
     metrics::counter!(CREDENTIAL_CACHE, "result" => "miss").absolute(figures.cache_misses);
 }
@@ -312,7 +367,9 @@ impl Meters {
             upstream_opened: metrics::counter!(UPSTREAM_CONNECTIONS, "kind" => "opened"),
             upstream_reused: metrics::counter!(UPSTREAM_CONNECTIONS, "kind" => "reused"),
             log_lines_lost: metrics::counter!(LOG_LINES_LOST),
+            log_lines_suppressed: metrics::counter!(LOG_LINES_SUPPRESSED),
             audit_lines_lost: metrics::counter!(AUDIT_LINES_LOST),
+            audit_records: metrics::counter!(AUDIT_RECORDS),
         }
     }
 }
@@ -342,6 +399,24 @@ fn describe() {
             "Connections to Livy, newly opened or used again.",
         ),
         (CREDENTIAL_CACHE, "Credentials looked up in the cache, by result."),
+        (
+            RATE_LIMITED,
+            "Requests refused by a rate limit, by class of operation and by whose it is.",
+        ),
+        (
+            DELAYED_TOTAL,
+            "Reads held back because their user was over the limit.",
+        ),
+        (
+            CONNECTIONS_REFUSED,
+            "Client connections closed at once, by reason.",
+        ),
+        (PASSWORDS_CHECKED, "Passwords that were hashed."),
+        (AUDIT_RECORDS, "Audit lines that were to be written."),
+        (
+            LOG_LINES_SUPPRESSED,
+            "Log lines left out because the same was said just before.",
+        ),
         (LOG_LINES_LOST, "Log lines lost because nobody took them in time."),
         (
             AUDIT_LINES_LOST,
@@ -365,6 +440,11 @@ fn describe() {
     let gauges = [
         (CONNECTIONS, "Client connections open now."),
         (CREDENTIAL_CACHE_ENTRIES, "Credentials in the cache now."),
+        (USERS, "Users whose requests are counted now."),
+        (DELAYED, "Reads held back now."),
+        (UPSTREAM_REQUESTS, "Requests at Livy now, creations not counted."),
+        (UPSTREAM_REQUESTS_MAX, "How many requests may be at Livy at once."),
+        (UPSTREAM_WAITING, "Requests that wait for their turn at Livy now."),
         (HASHING_WAITING, "Passwords waiting for a hashing thread now."),
         (HASHING_RUNNING, "Passwords being hashed now."),
         (
@@ -445,7 +525,7 @@ mod tests {
             Duration::from_micros(40),
         );
         denied("missing_credentials");
-        let text = render();
+        let text = render(&[]);
         assert!(text.contains("# HELP livy_gateway_requests_total "), "{text}");
         assert!(text.contains("operation=\"version\",outcome=\"done\"}"));
         assert!(text.contains("livy_gateway_denials_total{code=\"missing_credentials\"}"));

@@ -12,6 +12,7 @@ use super::Worker;
 use super::body::RequestBody;
 use crate::deadlines::Deadline;
 use crate::policy::Livy;
+use crate::shares::Share;
 
 /// One connection that is ready for a request.
 #[derive(Debug)]
@@ -73,13 +74,16 @@ impl Pool {
 pub(super) struct Lease {
     kept: Option<Kept>,
     worker: Arc<Worker>,
+    /// Of Livy, for as long as the answer is read.
+    _share: Option<Share>,
 }
 
 impl Lease {
-    pub(super) fn new(kept: Kept, worker: Arc<Worker>) -> Self {
+    pub(super) fn new(kept: Kept, worker: Arc<Worker>, share: Option<Share>) -> Self {
         Self {
             kept: Some(kept),
             worker,
+            _share: share,
         }
     }
 

@@ -57,7 +57,7 @@ async fn a_running_gateway_is_live_and_ready_whatever_livy_does() {
 
 #[tokio::test]
 async fn every_metric_has_its_help_and_only_labels_from_closed_sets() {
-    let (_stage, process) = Setup::new().spawn().await;
+    let (_stage, process) = Setup::new().admin("top_users = 0").spawn().await;
     let mut client = Client::connect(process.address).await;
     for request in [
         get("/livy/version"),

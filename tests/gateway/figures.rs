@@ -39,6 +39,7 @@ async fn ask(process: &Process, request: &str) -> Reply {
 #[tokio::test]
 async fn a_scrape_shows_what_is_held_refused_and_found_out_and_nobodys_name() {
     let (stage, process) = Setup::new()
+        .admin("top_users = 0")
         .rest("[quota]\nsessions = 1\n[[quota.for]]\ngroup = \"etl\"\ncores = 40\n[state]\nstore = \"memory\"\nreconcile = \"1s\"\n")
         .spawn()
         .await;

@@ -20,6 +20,7 @@ mod figures;
 mod hdinsight;
 mod identity;
 mod inquiries;
+mod limits;
 mod listener;
 mod lists;
 mod operations;

@@ -39,10 +39,10 @@ async fn a_new_password_holds_at_once_the_old_one_no_more_and_others_stay_logged
     let (password, hash) = new_password();
     rig.stage
         .write("users", &format!("alice:{hash}\nbob:{}\n", PASSWORD.1));
-    reloader.look(&rig.app().shared().logins);
+    reloader.look(&rig.app().shared().logins, &rig.app().shared().users);
     ask_as(&rig, "alice", &PASSWORD.0).await.expect_status(200);
     // The second look finds the file at rest.
-    reloader.look(&rig.app().shared().logins);
+    reloader.look(&rig.app().shared().logins, &rig.app().shared().users);
 
     ask_as(&rig, "alice", &PASSWORD.0)
         .await
@@ -64,7 +64,7 @@ async fn a_removed_user_is_out() {
     let mut reloader = reloader(&rig);
     ask_as(&rig, "bob", &PASSWORD.0).await.expect_status(200);
     rig.stage.write("users", &format!("alice:{}\n", PASSWORD.1));
-    reloader.reload(&rig.app().shared().logins);
+    reloader.reload(&rig.app().shared().logins, &rig.app().shared().users);
     ask_as(&rig, "bob", &PASSWORD.0)
         .await
         .expect_refusal(401, "invalid_credentials");
@@ -85,13 +85,13 @@ async fn a_bad_file_changes_nothing_and_a_metric_says_so_until_a_good_one_comes(
         let generation = rig.app().policy().current().generation;
         let before = rig.stage.read(name);
         rig.stage.write(name, bad);
-        reloader.reload(&rig.app().shared().logins);
+        reloader.reload(&rig.app().shared().logins, &rig.app().shared().users);
         assert_eq!(rig.app().policy().current().generation, generation, "{bad:?}");
         ask_as(&rig, "alice", &PASSWORD.0).await.expect_status(200);
         rig.stage.write(name, &before);
     }
     fs::remove_file(rig.stage.path("users")).unwrap();
-    reloader.reload(&rig.app().shared().logins);
+    reloader.reload(&rig.app().shared().logins, &rig.app().shared().users);
     ask_as(&rig, "alice", &PASSWORD.0).await.expect_status(200);
 
     rig.stage.write("users", &format!("alice:{}\n", PASSWORD.1));
@@ -99,7 +99,7 @@ async fn a_bad_file_changes_nothing_and_a_metric_says_so_until_a_good_one_comes(
         "gateway.toml",
         &good.replace("[listen]", "[requests]\nmax_body = \"1 KiB\"\n[listen]"),
     );
-    reloader.reload(&rig.app().shared().logins);
+    reloader.reload(&rig.app().shared().logins, &rig.app().shared().users);
     assert_eq!(rig.app().policy().current().requests.max_body, 1024);
 }
 
@@ -108,13 +108,14 @@ async fn a_refused_file_is_not_tried_again_until_it_changes() {
     let rig = Rig::start().await;
     let mut reloader = reloader(&rig);
     let logins = &rig.app().shared().logins;
+    let users = &rig.app().shared().users;
     rig.stage.write("users", "alice\n");
     for _ in 0..3 {
-        reloader.look(logins);
+        reloader.look(logins, users);
     }
     rig.stage.write("users", &format!("carol:{}\n", PASSWORD.1));
-    reloader.look(logins);
-    reloader.look(logins);
+    reloader.look(logins, users);
+    reloader.look(logins, users);
     ask_as(&rig, "carol", &PASSWORD.0).await.expect_status(200);
 }
 
@@ -148,7 +149,7 @@ async fn what_needs_new_sockets_or_a_new_log_is_refused_and_the_old_configuratio
         rig.stage.write("gateway.toml", &changed);
         config::load(&rig.stage.config(), 2)
             .unwrap_or_else(|report| panic!("it is good in itself: {report}"));
-        reloader.reload(&rig.app().shared().logins);
+        reloader.reload(&rig.app().shared().logins, &rig.app().shared().users);
         assert_eq!(rig.app().policy().current().generation, 1, "{to}");
     }
 }
@@ -165,6 +166,7 @@ async fn a_new_certificate_is_shown_to_the_next_connection_and_the_old_ones_go_o
         .await;
     let mut reloader = reloader(&rig);
     let logins = &rig.app().shared().logins;
+    let users = &rig.app().shared().users;
     let mut client = Client::connect_tls(rig.address(), trusting(&old, &[&TLS13], &[]))
         .await
         .unwrap();
@@ -173,14 +175,14 @@ async fn a_new_certificate_is_shown_to_the_next_connection_and_the_old_ones_go_o
 
     let (chain, key, new) = certificate();
     rig.stage.write("tls.crt", &chain);
-    reloader.reload(logins);
+    reloader.reload(logins, users);
     assert_eq!(
         rig.app().policy().current().generation,
         1,
         "the key does not fit yet"
     );
     rig.stage.write("tls.key", &key);
-    reloader.reload(logins);
+    reloader.reload(logins, users);
 
     client.send(get("/livy/version")).await;
     client.reply().await.expect_status(200);

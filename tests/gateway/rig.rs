@@ -41,6 +41,11 @@ pub(crate) fn new_password() -> (String, String) {
     (password, hash)
 }
 
+/// Tests ask faster than people, and on a clock that stands still.
+const UNLIMITED: &str = "[limits]\nconcurrent_requests = 100000\n\
+    create = { rate = \"100000/s\", burst = 1000000 }\nstatement = { rate = \"100000/s\", burst = 1000000 }\n\
+    read = { rate = \"100000/s\", burst = 1000000 }\nupload = { rate = \"100000/s\", burst = 1000000 }\n";
+
 /// What a gateway shall be like.
 pub(crate) struct Setup {
     livy: fake_livy::Builder,
@@ -51,6 +56,7 @@ pub(crate) struct Setup {
     livy_keys: String,
     timeouts: String,
     quota: &'static str,
+    limits: &'static str,
     rest: String,
     files: Vec<(String, String)>,
     plants: Vec<(Kind, Option<&'static str>, &'static str)>,
@@ -67,6 +73,7 @@ impl Setup {
             livy_keys: String::new(),
             timeouts: String::new(),
             quota: "",
+            limits: UNLIMITED,
             rest: String::new(),
             files: Vec::new(),
             plants: Vec::new(),
@@ -119,6 +126,12 @@ impl Setup {
         self.livy = self.livy.max_creation(100_000);
         self.quota =
             "[quota]\nsessions = 100000\nbatches = 100000\ncores = 4000000000\nmemory = \"8000000 TiB\"\n";
+        self
+    }
+
+    /// The limits that hold where nothing is written, on a clock that may stand still.
+    pub(crate) fn default_limits(mut self) -> Self {
+        self.limits = "[limits]\n";
         self
     }
 
@@ -179,14 +192,20 @@ impl Setup {
             livy_keys,
             timeouts,
             quota,
+            limits,
             rest,
             ..
         } = self;
+        let (limits, rest) = if rest.contains("[limits]\n") {
+            ("", rest.replacen("[limits]\n", limits, 1))
+        } else {
+            (limits, rest)
+        };
         stage.write(
             "gateway.toml",
             &format!(
                 "{listen}\n[admin]\naddress = \"127.0.0.1:0\"\n{admin}\n[livy]\nurl = \"{url}\"\n{livy_keys}\n{timeouts}\n\
-                 [basic]\nusers_file = \"users\"\n{state}{quota}{rest}"
+                 [basic]\nusers_file = \"users\"\n{state}{quota}{limits}{rest}"
             ),
         );
         stage

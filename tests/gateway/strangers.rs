@@ -429,7 +429,7 @@ async fn a_delegate_whose_rule_is_withdrawn_finds_nothing_of_what_it_created() {
     let text = rig.stage.read("gateway.toml");
     rig.stage.write("gateway.toml", &text.replace(RULE, ""));
     for _ in 0..2 {
-        reloader.look(&rig.app().shared().logins);
+        reloader.look(&rig.app().shared().logins, &rig.app().shared().users);
     }
 
     let keys = ["0".to_owned(), "etl".to_owned(), marker];

@@ -28,6 +28,8 @@ mod uploads;
 // Livy set up otherwise, or not there.
 mod livy_settings;
 mod restart;
+// What operators see, in a real Prometheus.
+mod prometheus;
 // Published documents and published clients.
 mod clients;
 mod hdinsight;

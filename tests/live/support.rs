@@ -4,6 +4,7 @@ mod alike;
 mod gateway;
 mod http;
 mod livy;
+mod prometheus;
 
 use std::sync::Once;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(crate) use self::alike::difference;
 pub(crate) use self::gateway::{Gateway, LivyLogin};
 pub(crate) use self::http::{Caller, Content, Reply};
 pub(crate) use self::livy::{Livy, Release, Spark};
+pub(crate) use self::prometheus::{Prometheus, observability};
 
 /// The Livys that every book is run on.
 pub(crate) fn releases() -> Vec<Release> {

@@ -1,16 +1,17 @@
 //! What users may hold, where that is kept, and who looks after it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::super::raw::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, RawTimeouts, StoreKind};
+use super::super::raw::{
+    RawAssumed, RawLimits, RawQuota, RawQuotaFor, RawRoles, RawState, RawTimeouts, RawWhose, StoreKind,
+};
 use super::super::reader::Written;
 use super::super::units::show_duration;
 use super::Context;
+use super::whose::whose;
 use crate::authn::{Authn, Users};
-use crate::identity::LivyUser;
 use crate::policy::{State, Store};
-use crate::quota::{Assumed, Limits, Quotas, Rule, Whose};
+use crate::quota::{Assumed, Limits, Quotas, Rule};
 use crate::roles::{Holder, Roles};
 
 /// Where the ledger is kept, and how it is compared with Livy.
@@ -112,11 +113,7 @@ fn assumptions(raw: &RawAssumed) -> Assumed {
 
 fn rule(raw: &RawQuotaFor, earlier: &[Rule], context: &Context<'_>) -> Option<Rule> {
     let RawQuotaFor {
-        span,
-        user,
-        members_of,
-        group,
-        everybody,
+        whose: written,
         sessions,
         batches,
         cores,
@@ -129,40 +126,12 @@ fn rule(raw: &RawQuotaFor, earlier: &[Rule], context: &Context<'_>) -> Option<Ru
         cores: value(cores),
         memory: value(memory),
     };
-    let named = [
-        ("user", user, Whose::User as fn(Arc<str>) -> Whose),
-        ("members_of", members_of, Whose::MembersOf),
-        ("group", group, Whose::Group),
-    ];
-    let named = named
-        .into_iter()
-        .find_map(|(key, written, whose)| Some((key, written.as_ref()?, whose)));
-    // That it names nobody, or several, was said.
-    let (key, at, whose) = match named {
-        Some((key, written, whose)) => (key, &written.span, whose(written.value.as_str().into())),
-        None if everybody.value => ("everybody", &everybody.span, Whose::Everybody),
-        None => return None,
-    };
-    let at = at.as_ref().unwrap_or(span);
-    if let Whose::User(name) = &whose
-        && !LivyUser::is_legal(name)
-    {
-        let title =
-            format!("`quota.for.user`: {name:?} can be no Livy user, so the rule would hold for nobody");
-        context.problems.add(
-            Some(at),
-            title,
-            "write the name that Livy is told: up to 128 letters, digits and . _ @ -",
-        );
-        return None;
-    }
-    if earlier.iter().any(|rule| rule.whose == whose) {
-        let title = format!("`quota.for.{key}`: another table is for the same already");
-        context
-            .problems
-            .add(Some(at), title, "write all of its limits into one table");
-        return None;
-    }
+    let whose = whose(
+        written,
+        "quota.for",
+        earlier.iter().map(|rule| &rule.whose),
+        context,
+    )?;
     Some(Rule { whose, limits })
 }
 
@@ -178,6 +147,7 @@ pub(super) fn roles(raw: &RawRoles) -> Roles {
 
 /// A rule for a group is worth nothing where no login has groups, and nobody would notice.
 pub(super) fn warn_of_groups_that_nobody_has(
+    limits: &RawLimits,
     quota: &RawQuota,
     roles: &RawRoles,
     authn: Option<&Authn>,
@@ -190,15 +160,18 @@ pub(super) fn warn_of_groups_that_nobody_has(
     if have_groups {
         return;
     }
-    let in_quota = quota
-        .for_
-        .iter()
-        .any(|rule| rule.group.is_some() || rule.members_of.is_some());
+    let is_for_a_group = |whose: &RawWhose| whose.group.is_some() || whose.members_of.is_some();
+    let in_quota = quota.for_.iter().any(|rule| is_for_a_group(&rule.whose));
+    let in_limits = limits.for_.iter().any(|rule| is_for_a_group(&rule.whose));
     let in_roles = roles.0.iter().flat_map(|(_, holders)| holders);
     let in_roles = in_roles
         .map(|written| &written.value.holder)
         .any(|holder| matches!(holder, Holder::Group(_)));
-    for (key, is_used) in [("quota.for", in_quota), ("roles", in_roles)] {
+    for (key, is_used) in [
+        ("limits.for", in_limits),
+        ("quota.for", in_quota),
+        ("roles", in_roles),
+    ] {
         if is_used {
             context.warnings.borrow_mut().push(format!(
                 "{key} names groups and no login has any: write them into basic.users_file, or the claim that has them as jwt.groups_claim"

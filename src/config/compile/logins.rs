@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,14 +11,13 @@ use rustls::ClientConfig;
 use super::super::files::Secrecy;
 use super::super::problem::nearest;
 use super::super::raw::{
-    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLimits, RawMap,
+    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawMap,
 };
 use super::super::reader::{Written, Wrong};
 use super::super::tls::{self, Authorities};
 use super::{Context, read};
 use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users};
 use crate::identity::{DelegateRule, Identities, MapRule, SourceFilter};
-use crate::limits::LoginLimits;
 
 /// The verifiers. There is at least one: an open gateway cannot be configured.
 pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<'_>) -> Option<Authn> {
@@ -460,22 +458,6 @@ fn network(address: &Written<String>, context: &Context<'_>) -> Option<IpNet> {
     };
     context.wrong("identity.delegate.from_addresses", address, &wrong);
     None
-}
-
-/// The limits of strangers.
-pub(super) fn limits(raw: &RawLimits) -> LoginLimits {
-    let RawLimits {
-        rate,
-        burst,
-        failed_per_address,
-        failed_per_account,
-    } = raw;
-    let burst = NonZeroU32::new(burst.value).unwrap_or(NonZeroU32::MIN);
-    LoginLimits {
-        per_address: rate.value.with_burst(burst),
-        failed_per_address: failed_per_address.value,
-        failed_per_address_and_account: failed_per_account.value,
-    }
 }
 
 fn wrong_at(context: &Context<'_>, key: &str, span: Option<&Range<usize>>, wrong: &Wrong) {

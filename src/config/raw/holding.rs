@@ -1,12 +1,12 @@
 //! `[state]`, `[quota]` and `[roles]` as written: what users may hold, where that is kept, and who looks after it.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::values::{choice, not_empty, timeout};
+use super::values::{choice, timeout};
+use super::whose::{RawWhose, whose};
 use crate::config::keys;
 use crate::config::problem::Problems;
 use crate::config::reader::{Reader, Written, Wrong};
@@ -59,11 +59,7 @@ pub(in crate::config) struct RawAssumed {
 /// `[[quota.for]]`
 #[derive(Debug)]
 pub(in crate::config) struct RawQuotaFor {
-    pub(in crate::config) span: Range<usize>,
-    pub(in crate::config) user: Option<Written<String>>,
-    pub(in crate::config) members_of: Option<Written<String>>,
-    pub(in crate::config) group: Option<Written<String>>,
-    pub(in crate::config) everybody: Written<bool>,
+    pub(in crate::config) whose: RawWhose,
     pub(in crate::config) sessions: Option<Written<u64>>,
     pub(in crate::config) batches: Option<Written<u64>>,
     pub(in crate::config) cores: Option<Written<u64>>,
@@ -158,37 +154,13 @@ fn assumptions(table: &Reader<'_>) -> RawAssumed {
 }
 
 fn quota_for(table: &Reader<'_>, problems: &Problems) -> RawQuotaFor {
-    let written = |keys: &[&str]| keys.iter().filter(|key| table.has(key)).count();
-    let title = match written(&["user", "members_of", "group", "everybody"]) {
-        0 => Some("`quota.for` names nobody"),
-        1 => None,
-        _ => Some("`quota.for` names more than one"),
-    };
-    if let Some(title) = title {
-        problems.add(
-            Some(table.span()),
-            title,
-            "write exactly one of user = \"airflow\", members_of = \"etl\" (each member by itself), group = \"etl\" (all together) and everybody = true (all together)",
-        );
-    }
-    if written(&["sessions", "batches", "cores", "memory"]) == 0 {
-        problems.add(
-            Some(table.span()),
-            "`quota.for` sets no limit",
-            "write at least one of sessions, batches, cores and memory, or remove the table",
-        );
-    }
-    let everybody = table.flag("everybody", false);
-    if everybody.span.is_some() && !everybody.value {
-        let instead = "remove it, or write true for a limit on all users together";
-        table.wrong("everybody", &Wrong::new("false names nobody", instead));
-    }
     RawQuotaFor {
-        span: table.span().clone(),
-        user: table.parsed("user", not_empty),
-        members_of: table.parsed("members_of", not_empty),
-        group: table.parsed("group", not_empty),
-        everybody,
+        whose: whose(
+            table,
+            "quota.for",
+            &["sessions", "batches", "cores", "memory"],
+            problems,
+        ),
         sessions: table.number("sessions", DEFAULT_SESSIONS),
         batches: table.number("batches", DEFAULT_BATCHES),
         cores: table.number("cores", DEFAULT_CORES),

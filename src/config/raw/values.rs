@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::problem::nearest;
 use crate::config::reader::{Reader, Written, Wrong};
 use crate::config::units;
+use crate::identity::LivyUser;
 
 /// A time within bounds, with a default.
 pub(super) fn timeout(
@@ -97,6 +98,17 @@ pub(super) fn not_empty(text: &str) -> Result<String, Wrong> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// A name that Livy may be told as the user.
+pub(super) fn livy_user(text: &str) -> Result<String, Wrong> {
+    if LivyUser::is_legal(text) {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::new(
+        format!("{text:?} can be no Livy user"),
+        "write the name that Livy is told: up to 128 letters, digits and . _ @ -",
+    ))
 }
 
 /// A realm is written between quotes in a header (RFC 9110 §11.5).

@@ -91,23 +91,14 @@ fn show_assumed(page: &mut Page, raw: &RawAssumed) {
 
 fn quota_for(page: &mut Page, raw: &RawQuotaFor) {
     let RawQuotaFor {
-        span: _,
-        user,
-        members_of,
-        group,
-        everybody,
+        whose,
         sessions,
         batches,
         cores,
         memory,
     } = raw;
     page.header("[[quota.for]]");
-    page.optional("user", user.as_ref(), Clone::clone);
-    page.optional("members_of", members_of.as_ref(), Clone::clone);
-    page.optional("group", group.as_ref(), Clone::clone);
-    if everybody.value {
-        page.line("everybody", everybody, true);
-    }
+    super::limits::whose(page, whose);
     let numbers = [("sessions", sessions), ("batches", batches), ("cores", cores)];
     for (key, number) in numbers {
         if let Some(number) = number {

@@ -49,20 +49,36 @@ impl Gateway {
 
     /// With a login at Livy, and lines for `[listen]`.
     pub(crate) async fn start_with(livy: &Livy, login: LivyLogin<'_>, listen: &str) -> Self {
+        let keys = match login {
+            LivyLogin::None => String::new(),
+            LivyLogin::Simple(user) => format!("authenticate = {{ kind = \"simple\", user = \"{user}\" }}"),
+        };
+        Self::start_configured(&livy.url(), listen, &keys, "").await
+    }
+
+    /// In front of whatever is there, with tables of its own.
+    pub(crate) async fn start_before(url: &str, tables: &str) -> Self {
+        let keys = format!("authenticate = {{ kind = \"simple\", user = \"{GATEWAY_ACCOUNT}\" }}");
+        Self::start_configured(url, "", &keys, tables).await
+    }
+
+    /// The same with keys of `[livy]`.
+    pub(crate) async fn start_before_with(url: &str, keys: &str, tables: &str) -> Self {
+        Self::start_configured(url, "", keys, tables).await
+    }
+
+    async fn start_configured(url: &str, listen: &str, keys: &str, tables: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the gateway's files");
         let write = |name: &str, text: &str| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).expect(name);
             std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect(name);
         };
-        let mut configuration = CONFIGURATION
+        let configuration = CONFIGURATION
             .replace("LISTEN", listen)
-            .replace("LIVY", &livy.url());
-        if let LivyLogin::Simple(user) = login {
-            let line = format!("[livy]\nauthenticate = {{ kind = \"simple\", user = \"{user}\" }}");
-            configuration = configuration.replace("[livy]", &line);
-        }
-        write("gateway.toml", &configuration);
+            .replace("LIVY", url)
+            .replace("[livy]", &format!("[livy]\n{keys}"));
+        write("gateway.toml", &format!("{configuration}\n{tables}"));
         write("hmac.key", &secret());
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
@@ -119,6 +135,15 @@ impl Gateway {
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/livy", self.port)
+    }
+
+    pub(crate) fn admin_port(&self) -> u16 {
+        self.admin_port
+    }
+
+    /// A file in its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// The certificate to trust.

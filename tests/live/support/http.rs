@@ -80,6 +80,19 @@ impl Caller {
         self.ask("GET", path, Content::None).await
     }
 
+    pub(crate) async fn try_get(&self, path: &str) -> anyhow::Result<Reply> {
+        self.try_ask("GET", path, Content::None).await
+    }
+
+    /// Leaves before there is an answer.
+    pub(crate) async fn get_impatiently(&self, path: &str) {
+        let asked = self.clone();
+        let path = path.to_owned();
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(Duration::from_secs(8), asked.try_get(&path)).await;
+        });
+    }
+
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         self.ask("POST", path, Content::Json(body)).await
     }

@@ -1,0 +1,141 @@
+//! `[limits]` as written: how fast one may ask.
+
+use std::time::Duration;
+
+use super::whose::{RawWhose, whose};
+use crate::config::keys::{self, Keys};
+use crate::config::problem::Problems;
+use crate::config::reader::{Reader, Written, Wrong};
+use crate::config::units;
+use crate::limits::{ClassLimit, LoginLimits, Rate, UserLimits};
+use crate::livy::LimitClass;
+
+/// `[limits]`
+#[derive(Debug)]
+pub(in crate::config) struct RawLimits {
+    pub(in crate::config) classes: Vec<(LimitClass, RawClass)>,
+    pub(in crate::config) concurrent_requests: Written<u32>,
+    pub(in crate::config) rate: Written<Rate>,
+    pub(in crate::config) burst: Written<u32>,
+    pub(in crate::config) failed_per_address: Written<Rate>,
+    pub(in crate::config) failed_per_account: Written<Rate>,
+    pub(in crate::config) for_: Vec<RawLimitsFor>,
+}
+
+/// `limits.create` and its like.
+#[derive(Debug)]
+pub(in crate::config) struct RawClass {
+    pub(in crate::config) rate: Written<Rate>,
+    pub(in crate::config) burst: Written<u32>,
+    /// Of reads alone.
+    pub(in crate::config) delay: Option<Written<Duration>>,
+}
+
+/// `[[limits.for]]`
+#[derive(Debug)]
+pub(in crate::config) struct RawLimitsFor {
+    pub(in crate::config) whose: RawWhose,
+    pub(in crate::config) classes: Vec<(LimitClass, RawClass)>,
+    pub(in crate::config) concurrent_requests: Option<Written<u32>>,
+}
+
+pub(super) fn limits(table: &Reader<'_>, problems: &Problems) -> RawLimits {
+    let default = LoginLimits::default();
+    let users = UserLimits::default().default;
+    let per_address = table.table("per_address", &keys::PER_ADDRESS);
+    let failed = table.table("failed_logins", &keys::FAILED_LOGINS);
+    let burst = default.per_address.burst().get();
+    let at_once = users.concurrent_requests.map_or(u32::MAX, |most| most.get());
+    let class = |class: LimitClass| {
+        let default = users.of(class)?;
+        let written = table.table(class.word(), keys_of(class));
+        Some((class, self::class(written.as_ref(), default)))
+    };
+    RawLimits {
+        classes: LimitClass::ALL.into_iter().filter_map(class).collect(),
+        concurrent_requests: table.count("concurrent_requests", at_once),
+        rate: rate(per_address.as_ref(), "rate", default.per_address),
+        burst: per_address
+            .as_ref()
+            .map_or(Written::default_of(burst), |table| table.count("burst", burst)),
+        failed_per_address: rate(failed.as_ref(), "per_address", default.failed_per_address),
+        failed_per_account: rate(
+            failed.as_ref(),
+            "per_address_and_account",
+            default.failed_per_address_and_account,
+        ),
+        for_: table
+            .tables("for", &keys::LIMITS_FOR)
+            .iter()
+            .map(|table| limits_for(table, problems))
+            .collect(),
+    }
+}
+
+fn limits_for(table: &Reader<'_>, problems: &Problems) -> RawLimitsFor {
+    let default = UserLimits::default().default;
+    let settable = ["create", "statement", "read", "upload", "concurrent_requests"];
+    let class = |class: LimitClass| {
+        let written = table.table(class.word(), keys_of(class))?;
+        written.demand("rate", "\"60/min\"");
+        Some((class, self::class(Some(&written), default.of(class)?)))
+    };
+    let at_once = default.concurrent_requests.map_or(u32::MAX, |most| most.get());
+    RawLimitsFor {
+        whose: whose(table, "limits.for", &settable, problems),
+        classes: LimitClass::ALL.into_iter().filter_map(class).collect(),
+        concurrent_requests: table
+            .has("concurrent_requests")
+            .then(|| table.count("concurrent_requests", at_once)),
+    }
+}
+
+/// The burst of a rate that is written is its count, unless one is written too.
+fn class(table: Option<&Reader<'_>>, default: ClassLimit) -> RawClass {
+    let ClassLimit {
+        rate: default_rate,
+        delay: default_delay,
+    } = default;
+    let rate = rate(table, "rate", default_rate);
+    let burst = rate.value.burst().get();
+    let is_held_back = !default_delay.is_zero();
+    RawClass {
+        burst: table.map_or(Written::default_of(burst), |table| table.count("burst", burst)),
+        delay: is_held_back.then(|| {
+            table.map_or(Written::default_of(default_delay), |table| {
+                delay(table, default_delay)
+            })
+        }),
+        rate,
+    }
+}
+
+/// Clients give up after five to ten seconds, so more would hold back what nobody waits for.
+fn delay(table: &Reader<'_>, default: Duration) -> Written<Duration> {
+    table.parsed_or("delay", default, |text| {
+        let instead = "write a time from 0s (refuse at once) to 5s, such as \"3s\"";
+        let time = units::duration(text).map_err(|what| Wrong::new(what, instead))?;
+        if time > LONGEST_DELAY {
+            return Err(Wrong::new(format!("{text:?} is out of range"), instead));
+        }
+        Ok(time)
+    })
+}
+
+fn rate(table: Option<&Reader<'_>>, key: &str, default: Rate) -> Written<Rate> {
+    let parse = |text: &str| text.parse().map_err(|problem: String| Wrong::new(problem, ""));
+    table.map_or(Written::default_of(default), |table| {
+        table.parsed_or(key, default, parse)
+    })
+}
+
+const fn keys_of(class: LimitClass) -> &'static Keys {
+    match class {
+        LimitClass::Create => &keys::LIMITS_CREATE,
+        LimitClass::Statement => &keys::LIMITS_STATEMENT,
+        LimitClass::Read => &keys::LIMITS_READ,
+        LimitClass::Upload => &keys::LIMITS_UPLOAD,
+    }
+}
+
+const LONGEST_DELAY: Duration = Duration::from_secs(5);

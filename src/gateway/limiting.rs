@@ -1,0 +1,175 @@
+//! A user's own limits: how much at once, how often, and what part of Livy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::report::Report;
+use super::{Gateway, Held};
+use crate::deadlines::TICK;
+use crate::denial::Denial;
+use crate::identity::{LivyUser, Principal};
+use crate::limits::{AtOnce, Exceeded, Left, Seat, Verdict};
+use crate::livy::LimitClass;
+use crate::livy::operation::Operation;
+use crate::policy::Policy;
+use crate::quota::{Groups, Scope};
+use crate::shares::{NoShare, Share};
+use crate::telemetry::metrics;
+
+impl Gateway {
+    /// Counts the request among those of this user that are under way, until it is answered.
+    pub(super) fn enter(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        user: &LivyUser,
+        (class, is_read): (Option<LimitClass>, bool),
+        report: &mut Report<'_>,
+    ) -> Result<(), Denial> {
+        let counters = self.0.shared.users.current();
+        let entered = with_groups(policy, principal, user, |groups| {
+            counters.enter(user, groups, class.is_none())
+        });
+        match entered {
+            Ok(presence) => {
+                report.entered(presence);
+                Ok(())
+            }
+            Err(AtOnce { scope, most }) => Err(Denial::TooManyAtOnce {
+                who: who(&scope),
+                most: most.get(),
+                read: is_read,
+            }),
+        }
+    }
+
+    /// Spends one of the user's limit of this class. A read that is over it waits first, as long as it may; gives back
+    /// how long that was.
+    pub(super) async fn spend(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        user: &LivyUser,
+        class: Option<LimitClass>,
+        report: &mut Report<'_>,
+    ) -> Result<Duration, Denial> {
+        let Some(class) = class else {
+            return Ok(Duration::ZERO);
+        };
+        let verdict = {
+            let counters = self.0.shared.users.current();
+            let seat = report.seat_of(user).unwrap_or_else(|| counters.seat(user));
+            with_groups(policy, principal, user, |groups| {
+                counters.spend(&seat, user, groups, class)
+            })
+        };
+        match verdict {
+            Verdict::Go(left) => {
+                report.left(left);
+                Ok(Duration::ZERO)
+            }
+            Verdict::HoldBack(wait, left) => Box::pin(self.hold_back(user, wait, left, report)).await,
+            Verdict::Refuse(exceeded) => Err(refused(&exceeded)),
+        }
+    }
+
+    /// The user's counters, for [`Gateway::share`].
+    pub(super) fn seat(&self, user: &LivyUser, report: &Report<'_>) -> Arc<Seat> {
+        report
+            .seat_of(user)
+            .unwrap_or_else(|| self.0.shared.users.current().seat(user))
+    }
+
+    /// A part of Livy, as soon as there is one for this user.
+    pub(super) async fn share(
+        &self,
+        policy: &Policy,
+        seat: &Arc<Seat>,
+        operation: &Operation,
+        is_read: bool,
+    ) -> Result<Share, Denial> {
+        let patience = if operation.outlives_client() {
+            PATIENCE_TO_END
+        } else {
+            PATIENCE
+        };
+        let shares = &self.0.shared.shares;
+        shares
+            .take(seat, policy.livy.requests_at_once, patience, &self.0.deadlines)
+            .await
+            .map_err(|NoShare| Denial::Overloaded { read: is_read })
+    }
+
+    async fn hold_back(
+        &self,
+        user: &LivyUser,
+        wait: Duration,
+        left: Left,
+        report: &mut Report<'_>,
+    ) -> Result<Duration, Denial> {
+        let mut held = Held::new(&self.0.shared.held_back);
+        if !held.grow(1, HELD_BACK_MAX) {
+            return Err(refused(&Exceeded {
+                class: left.class,
+                scope: Scope::User(user.clone()),
+                rate: left.rate,
+                wait,
+            }));
+        }
+        metrics::delayed();
+        // A deadline is a tick late already.
+        self.0.deadlines.after(wait.saturating_sub(TICK)).over().await;
+        report.waited(wait);
+        Ok(wait)
+    }
+}
+
+/// The groups of the user as far as they are known: a login's own, or what the users file says of somebody else.
+fn with_groups<T>(
+    policy: &Policy,
+    principal: &Principal,
+    user: &LivyUser,
+    decide: impl FnOnce(Groups<'_>) -> T,
+) -> T {
+    if user == principal.livy_user() {
+        return decide(Groups::Known(principal.groups()));
+    }
+    match policy.identities.groups_of(user) {
+        Some(groups) => decide(Groups::Known(&groups.iter().cloned().collect::<Vec<_>>())),
+        None => decide(Groups::Unknown),
+    }
+}
+
+fn refused(exceeded: &Exceeded) -> Denial {
+    let Exceeded {
+        class,
+        scope,
+        rate,
+        wait,
+    } = exceeded;
+    metrics::rate_limited(*class, scope);
+    Denial::RateLimited {
+        who: who(scope),
+        is_own: matches!(scope, Scope::User(_)),
+        class: *class,
+        rate: rate.to_string(),
+        burst: rate.burst().get(),
+        window: rate.window(),
+        wait: *wait,
+    }
+}
+
+fn who(scope: &Scope) -> String {
+    match scope {
+        Scope::User(user) => user.to_string(),
+        Scope::Group(group) => format!("the group {group} together"),
+        Scope::Everybody => "everybody together".to_owned(),
+    }
+}
+
+/// What a client bears: some give up after five seconds, and Livy needs its own time.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What takes load away is worth a longer wait, and goes on without its client.
+const PATIENCE_TO_END: Duration = Duration::from_secs(30);
+/// Requests held back at once, of all users together; further ones are refused.
+const HELD_BACK_MAX: usize = 2048;
