@@ -379,7 +379,10 @@ impl Worker {
         loop {
             tokio::select! {
                 _ = self.draining.wait_for(|draining| *draining) => break,
-                _ = sweep.tick() => upstream.sweep(),
+                _ = sweep.tick() => {
+                    upstream.sweep();
+                    self.shared.shares.sweep(self.shared.clock.monotonic());
+                }
             }
         }
         let mut glance = every(GLANCE);

@@ -176,6 +176,8 @@ pub enum Denial {
     TooManyAtOnce {
         /// Whose limit it is, as people read it.
         who: String,
+        /// Whether it is the caller's own and nobody else's.
+        is_own: bool,
         /// How many there may be.
         most: u32,
         /// Whether the request only reads.
@@ -412,6 +414,7 @@ impl Denial {
             },
             Self::TooManyAtOnce {
                 who: "alice".into(),
+                is_own: true,
                 most: 64,
                 read: true,
             },

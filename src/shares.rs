@@ -1,10 +1,13 @@
 //! Livy shared out: so many requests of all users at once, and nobody may hold more than is still free.
 //!
 //! Livy answers with a bounded number of threads, and a deletion or a stuck driver keeps one for minutes. By that rule
-//! one user alone comes to half of what there is, two to a third each, and for whoever comes next there is always as
-//! much left as the busiest has: a user whose requests are stuck waits, and nobody else does. It needs no rates, no
-//! weights and no look at who else is there (dynamic thresholds, as switches share out their buffers: Choudhury and
-//! Hahne, IEEE/ACM Transactions on Networking 6(2), 1998).
+//! one user alone comes to half of what there is, two to a third each, and there is always as much left as the busiest
+//! has: users whose requests are stuck wait for their own, and leave room for the next. It needs no rates, no weights and
+//! no look at who else is there (dynamic thresholds, as switches share out their buffers: Choudhury and Hahne, IEEE/ACM
+//! Transactions on Networking 6(2), 1998). What takes load away may go further, to three quarters: whoever has filled
+//! Livy can still cancel and delete.
+//!
+//! A request that its client gave up, or that took too long, holds its share for a while longer: Livy does not notice.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,16 +25,32 @@ pub struct Shares {
     most: AtomicUsize,
     taken: AtomicUsize,
     waiting: AtomicUsize,
-    queue: Mutex<Queue>,
+    queue: Mutex<VecDeque<Line>>,
+    lingering: Mutex<Vec<(Duration, Share)>>,
 }
 
-/// Each user once, the one whose turn it is first.
-type Queue = VecDeque<(Arc<Seat>, VecDeque<oneshot::Sender<Share>>)>;
+/// Those of one user who wait for the same.
+#[derive(Debug)]
+struct Line {
+    seat: Arc<Seat>,
+    worth: Worth,
+    waiters: VecDeque<oneshot::Sender<Share>>,
+}
+
+/// How much of Livy a request may go for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Worth {
+    /// As much as is free.
+    Ordinary,
+    /// Three times as much: it takes load away.
+    Relief,
+}
 
 /// A request may be at Livy while this lives.
 #[derive(Debug)]
 pub struct Share {
-    shares: Arc<Shares>,
+    /// Nothing once it is given back.
+    shares: Option<Arc<Shares>>,
     seat: Arc<Seat>,
 }
 
@@ -44,10 +63,17 @@ pub struct NoShare;
 pub struct ShareFigures {
     /// Requests at Livy.
     pub taken: usize,
-    /// How many there may be.
-    pub most: usize,
     /// Requests that wait for a share.
     pub waiting: usize,
+}
+
+/// Counts somebody who waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Shares {
@@ -55,27 +81,42 @@ impl Shares {
     pub async fn take(
         self: &Arc<Self>,
         seat: &Arc<Seat>,
+        worth: Worth,
         most: usize,
-        patience: Duration,
-        deadlines: &Deadlines,
+        (patience, deadlines): (Duration, &Deadlines),
     ) -> Result<Share, NoShare> {
         if self.most.load(Ordering::Relaxed) != most {
             self.most.store(most, Ordering::SeqCst);
         }
         if self.waiting.load(Ordering::SeqCst) == 0
-            && let Some(share) = self.try_take(seat)
+            && let Some(share) = self.try_take(seat, worth)
         {
             return Ok(share);
         }
         // Boxed as all that is rare.
-        Box::pin(self.wait(seat, patience, deadlines)).await
+        Box::pin(self.wait(seat, worth, patience, deadlines)).await
+    }
+
+    /// Keeps the share of a request that nobody waits for any more, and that Livy may still work at, until then.
+    pub fn linger(&self, share: Share, until: Duration) {
+        let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+        lingering.push((until, share));
+    }
+
+    /// Gives back what has lingered long enough. Call it about once a second.
+    pub fn sweep(&self, now: Duration) {
+        let over: Vec<_> = {
+            let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
+            lingering.extract_if(.., |(until, _)| *until <= now).collect()
+        };
+        // Not under the lock: what is given back admits others.
+        drop(over);
     }
 
     /// How it is shared out now.
     pub fn figures(&self) -> ShareFigures {
         ShareFigures {
             taken: self.taken.load(Ordering::Relaxed),
-            most: self.most.load(Ordering::Relaxed),
             waiting: self.waiting.load(Ordering::Relaxed),
         }
     }
@@ -83,10 +124,15 @@ impl Shares {
     async fn wait(
         self: &Arc<Self>,
         seat: &Arc<Seat>,
+        worth: Worth,
         patience: Duration,
         deadlines: &Deadlines,
     ) -> Result<Share, NoShare> {
-        let receiver = self.line_up(seat)?;
+        let (receiver, _waiting) = match self.line_up(seat, worth)? {
+            Place::Share(share) => return Ok(share),
+            Place::InLine(receiver) => (receiver, Waiting(&self.waiting)),
+        };
+        // What came free between the first look and now was given to nobody.
         self.admit();
         match deadlines.limit(patience, receiver).await {
             Ok(Ok(share)) => Ok(share),
@@ -94,89 +140,123 @@ impl Shares {
         }
     }
 
-    fn line_up(&self, seat: &Arc<Seat>) -> Result<oneshot::Receiver<Share>, NoShare> {
+    fn line_up(self: &Arc<Self>, seat: &Arc<Seat>, worth: Worth) -> Result<Place, NoShare> {
         let mut queue = self.lock();
-        self.forget_the_impatient(&mut queue);
-        if self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            queue.clear();
+        }
+        let own = queue
+            .iter_mut()
+            .find(|line| line.worth == worth && Arc::ptr_eq(&line.seat, seat));
+        let Some(own) = own else {
+            // That others wait does not concern whom nothing keeps from going.
+            if let Some(share) = self.try_take(seat, worth) {
+                return Ok(Place::Share(share));
+            }
+            if self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
+                return Err(NoShare);
+            }
+            let (sender, receiver) = oneshot::channel();
+            queue.push_back(Line {
+                seat: Arc::clone(seat),
+                worth,
+                waiters: VecDeque::from([sender]),
+            });
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            return Ok(Place::InLine(receiver));
+        };
+        if own.waiters.len() >= WAITING_OF_ONE_MAX {
+            own.waiters.retain(|waiter| !waiter.is_closed());
+        }
+        if own.waiters.len() >= WAITING_OF_ONE_MAX || self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
             return Err(NoShare);
         }
         let (sender, receiver) = oneshot::channel();
-        match queue.iter_mut().find(|(known, _)| Arc::ptr_eq(known, seat)) {
-            Some((_, waiters)) if waiters.len() >= WAITING_OF_ONE_MAX => return Err(NoShare),
-            Some((_, waiters)) => waiters.push_back(sender),
-            None => queue.push_back((Arc::clone(seat), VecDeque::from([sender]))),
-        }
+        own.waiters.push_back(sender);
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        Ok(receiver)
+        Ok(Place::InLine(receiver))
     }
 
     /// Gives out what is free, to each user in turn.
     fn admit(self: &Arc<Self>) {
         loop {
             let mut queue = self.lock();
-            self.forget_the_impatient(&mut queue);
-            let admitted = queue
+            let turn = queue
                 .iter()
-                .position(|(seat, _)| self.may_take(seat))
-                .and_then(|turn| queue.remove(turn))
-                .and_then(|(seat, mut waiters)| {
-                    let share = self.try_take(&seat);
-                    let waiter = share.is_some().then(|| waiters.pop_front()).flatten();
-                    if !waiters.is_empty() {
-                        queue.push_back((seat, waiters));
-                    }
-                    Some((share?, waiter?))
-                });
-            let Some((share, waiter)) = admitted else { return };
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-            drop(queue);
-            // Whoever does not wait any more gives it back by dropping it, which admits the next.
-            drop(waiter.send(share));
+                .position(|line| self.may_take(&line.seat, line.worth));
+            let Some(mut line) = turn.and_then(|turn| queue.remove(turn)) else {
+                return;
+            };
+            let mut share = self.try_take(&line.seat, line.worth);
+            while let Some(given) = share.take() {
+                let Some(waiter) = line.waiters.pop_front() else {
+                    given.give_back();
+                    break;
+                };
+                // Whoever waits no more leaves it to the next one of this user.
+                share = waiter.send(given).err();
+            }
+            if !line.waiters.is_empty() {
+                queue.push_back(line);
+            }
         }
     }
 
-    fn forget_the_impatient(&self, queue: &mut Queue) {
-        for (_, waiters) in queue.iter_mut() {
-            let before = waiters.len();
-            waiters.retain(|waiter| !waiter.is_closed());
-            self.waiting
-                .fetch_sub(before.saturating_sub(waiters.len()), Ordering::SeqCst);
-        }
-        queue.retain(|(_, waiters)| !waiters.is_empty());
-    }
-
-    fn may_take(&self, seat: &Seat) -> bool {
+    fn may_take(&self, seat: &Seat, worth: Worth) -> bool {
         let taken = self.taken.load(Ordering::SeqCst);
         let own = seat.at_livy.load(Ordering::Relaxed) as usize;
         let free = self.most.load(Ordering::Relaxed).saturating_sub(taken);
+        let may_hold = match worth {
+            Worth::Ordinary => free,
+            Worth::Relief => free.saturating_mul(3),
+        };
         // The very first of a tiny Livy is one that leaves nothing.
-        own < free || (taken == 0 && free > 0)
+        own < may_hold || (taken == 0 && free > 0)
     }
 
-    fn try_take(self: &Arc<Self>, seat: &Arc<Seat>) -> Option<Share> {
-        if !self.may_take(seat) {
+    fn try_take(self: &Arc<Self>, seat: &Arc<Seat>, worth: Worth) -> Option<Share> {
+        if !self.may_take(seat, worth) {
             return None;
         }
         // Two threads may both have found the last one free; one more than there may be is no harm.
         self.taken.fetch_add(1, Ordering::SeqCst);
         seat.at_livy.fetch_add(1, Ordering::Relaxed);
         Some(Share {
-            shares: Arc::clone(self),
+            shares: Some(Arc::clone(self)),
             seat: Arc::clone(seat),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Line>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Place {
+    Share(Share),
+    InLine(oneshot::Receiver<Share>),
+}
+
+impl Share {
+    /// Gives it back without a look at who waits; for whoever is looking.
+    fn give_back(mut self) {
+        drop(self.release());
+    }
+
+    fn release(&mut self) -> Option<Arc<Shares>> {
+        let shares = self.shares.take()?;
+        self.seat.at_livy.fetch_sub(1, Ordering::Relaxed);
+        shares.taken.fetch_sub(1, Ordering::SeqCst);
+        Some(shares)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.seat.at_livy.fetch_sub(1, Ordering::Relaxed);
-        self.shares.taken.fetch_sub(1, Ordering::SeqCst);
-        if self.shares.waiting.load(Ordering::SeqCst) > 0 {
-            self.shares.admit();
+        if let Some(shares) = self.release()
+            && shares.waiting.load(Ordering::SeqCst) > 0
+        {
+            shares.admit();
         }
     }
 }
@@ -212,10 +292,17 @@ mod tests {
             }
         }
 
-        fn ask(&self, seat: &Arc<Seat>, most: usize) -> impl Future<Output = Result<Share, NoShare>> + Unpin {
+        fn ask(
+            &self,
+            seat: &Arc<Seat>,
+            most: usize,
+        ) -> impl Future<Output = Result<Share, NoShare>> + Unpin + use<> {
             let (shares, deadlines, seat) =
                 (Arc::clone(&self.shares), self.deadlines.clone(), Arc::clone(seat));
-            Box::pin(async move { shares.take(&seat, most, PATIENCE, &deadlines).await })
+            Box::pin(async move {
+                let patience = (PATIENCE, &deadlines);
+                shares.take(&seat, Worth::Ordinary, most, patience).await
+            })
         }
 
         /// As many as this one gets without waiting.
@@ -285,14 +372,7 @@ mod tests {
         livy.deadlines.tick();
         assert_eq!(waiting.now_or_never().unwrap().err(), Some(NoShare));
         drop(held);
-        assert_eq!(
-            livy.shares.figures(),
-            ShareFigures {
-                taken: 0,
-                most: 4,
-                waiting: 0
-            }
-        );
+        assert_eq!(livy.shares.figures(), ShareFigures { taken: 0, waiting: 0 });
         assert_eq!(livy.fill(&seat, 4).len(), 2);
     }
 
@@ -301,6 +381,75 @@ mod tests {
         let livy = Livy::new();
         let seat: Arc<Seat> = Arc::default();
         assert_eq!(livy.fill(&seat, 1).len(), 1);
+    }
+
+    #[test]
+    fn what_takes_load_away_goes_further_and_still_leaves_room() {
+        let livy = Livy::new();
+        let (stuck, other): (Arc<Seat>, Arc<Seat>) = (Arc::default(), Arc::default());
+        let _held = livy.fill(&stuck, 128);
+        let relief = |seat: &Arc<Seat>| {
+            let (shares, deadlines, seat) =
+                (Arc::clone(&livy.shares), livy.deadlines.clone(), Arc::clone(seat));
+            let taken = async move {
+                shares
+                    .take(&seat, Worth::Relief, 128, (PATIENCE, &deadlines))
+                    .await
+            };
+            Box::pin(taken).now_or_never()?.ok()
+        };
+        let deletions: Vec<_> = std::iter::from_fn(|| relief(&stuck)).collect();
+        assert_eq!(deletions.len(), 32, "three quarters together");
+        assert_eq!(livy.fill(&other, 128).len(), 16);
+    }
+
+    #[test]
+    fn a_request_that_nobody_waits_for_any_more_holds_its_share_for_a_while() {
+        let livy = Livy::new();
+        let seat: Arc<Seat> = Arc::default();
+        for share in livy.fill(&seat, 4) {
+            livy.shares.linger(share, Duration::from_secs(30));
+        }
+        assert!(livy.fill(&seat, 4).is_empty());
+        let mut waiting = livy.ask(&seat, 4);
+        assert!((&mut waiting).now_or_never().is_none());
+        livy.shares.sweep(Duration::from_secs(29));
+        assert_eq!(livy.shares.figures().taken, 2);
+        livy.shares.sweep(Duration::from_secs(30));
+        assert!(waiting.now_or_never().unwrap().is_ok());
+        assert_eq!(livy.shares.figures().taken, 0);
+    }
+
+    #[test]
+    fn whom_nothing_keeps_from_going_goes_however_many_wait() {
+        let livy = Livy::new();
+        let mut held = Vec::new();
+        let mut waiting = Vec::new();
+        // 128, 64 … 1 of 256: eight users leave one, and none of them may take it.
+        for _ in 0..8 {
+            let seat: Arc<Seat> = Arc::default();
+            held.extend(livy.fill(&seat, 256));
+            for _ in 0..WAITING_OF_ONE_MAX {
+                let mut one = livy.ask(&seat, 256);
+                assert!((&mut one).now_or_never().is_none());
+                waiting.push(one);
+            }
+        }
+        assert_eq!(
+            livy.shares.figures(),
+            ShareFigures {
+                taken: 255,
+                waiting: WAITING_MAX
+            }
+        );
+        let ninth: Arc<Seat> = Arc::default();
+        let share = livy.ask(&ninth, 256).now_or_never();
+        assert!(matches!(share, Some(Ok(_))));
+        let another = livy.ask(&ninth, 256).now_or_never();
+        assert!(
+            matches!(another, Some(Err(NoShare))),
+            "there is nothing left, and no room to wait"
+        );
     }
 
     #[test]

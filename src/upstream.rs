@@ -210,7 +210,8 @@ struct Terms {
     reuse: Reuse,
 }
 
-const fn limit(timeouts: &Timeouts, class: TimeoutClass) -> Duration {
+/// How long Livy may take for this.
+pub const fn limit(timeouts: &Timeouts, class: TimeoutClass) -> Duration {
     match class {
         TimeoutClass::Read => timeouts.read,
         TimeoutClass::Create => timeouts.create,

@@ -110,7 +110,7 @@ impl Denial {
             )),
 
             Self::RateLimited { who, is_own, class, rate, burst, window, wait } => Answer {
-                reason: Cow::Owned(format!("{who}: more than {rate} {}", class.nouns())),
+                reason: Cow::Owned(format!("{}: more than {rate} {}", in_short(who, *is_own), class.nouns())),
                 hint: if *is_own {
                     Hint::RateLimit(RateLimit { policy: class.word(), quota: *burst, window: *window, remaining: 0, next: *wait })
                 } else {
@@ -121,8 +121,8 @@ impl Denial {
                     class.nouns(), class.word(), whole_seconds(*wait)
                 ))
             },
-            Self::TooManyAtOnce { who, most, read } => Answer {
-                reason: Cow::Owned(format!("{who}: more than {most} requests at once")),
+            Self::TooManyAtOnce { who, is_own, most, read } => Answer {
+                reason: Cow::Owned(format!("{}: more than {most} requests at once", in_short(who, *is_own))),
                 ..later(if *read { 503 } else { 429 }, "too_many_at_once", "too many requests at once", format!(
                     "The limit for {who} is {most} requests under way at once (limits.concurrent_requests). Nothing was sent to Livy. Wait for answers before you ask for more."
                 ), RETRY_SOON)
@@ -201,6 +201,11 @@ const fn definite(read: bool) -> u16 {
 // Livy may have done it.
 const fn ambiguous(read: bool) -> u16 {
     if read { 502 } else { 409 }
+}
+
+// A group may be called anything; a user is plain ASCII.
+const fn in_short(who: &str, is_own: bool) -> &str {
+    if is_own { who } else { "all who share a limit" }
 }
 
 fn row(

@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::answer::AnswerBody;
 use super::creation::Creation;
+use super::limiting::AtLivy;
 use super::reply::{self, Asked};
 use super::report::Report;
 use super::sessions::{as_the_client_knows_it, names_the_session, with_own_location};
@@ -27,7 +28,7 @@ use crate::livy::query::Page;
 use crate::policy::Policy;
 use crate::rewrite::{self, Outbound, Payload, Trail};
 use crate::shares::Share;
-use crate::upstream::{Failure, ReplyBody, Reuse, UploadBody};
+use crate::upstream::{self, Failure, ReplyBody, Reuse, UploadBody};
 
 impl Gateway {
     /// A creation, deletion or stop runs to its end though its client may leave.
@@ -41,11 +42,16 @@ impl Gateway {
         let look = errand.grant.operation().where_to_look();
         let (sender, receiver) = oneshot::channel();
         let detached = Detached::begin(&self.0.shared);
+        // It is under way until it has ended, not until its client leaves.
+        let presence = report.take_presence();
         tokio::spawn(async move {
             let _detached = detached;
             let (operation, user) = (errand.grant.operation().label(), errand.grant.livy_user().clone());
             let request_id = errand.request_id.clone();
             let done = Box::pin(gateway.carry_out_held(&policy, errand)).await;
+            if let (Some(presence), Err(_)) = (&presence, &done.answer) {
+                presence.refused();
+            }
             let status = done.livy_status;
             if sender.send(done).is_err() {
                 let request_id = request_id.to_str().unwrap_or_default();
@@ -54,7 +60,7 @@ impl Gateway {
         });
         // Nothing comes if the task ended by a defect, and what it had sent is sent.
         let done = receiver.await.map_err(|_| Denial::OutcomeUnknown { look })?;
-        report.heard_from_livy(done.livy_status, done.livy_took, done.waited);
+        report.heard_from_livy(&done);
         done.answer
     }
 
@@ -68,8 +74,12 @@ impl Gateway {
             (Operation::On(_, Action::Delete), Some(place)) => Some(place.key.clone()),
             (Operation::On(..) | Operation::Version | Operation::List(_) | Operation::Create(_), _) => None,
         };
+        let turn = match self.turn_at_livy(policy, &errand).await {
+            Ok(turn) => turn,
+            Err(done) => return *done,
+        };
         let ending = self.audit_ending(&errand);
-        let mut done = self.carry_out(policy, &mut errand).await;
+        let mut done = self.ask_livy(policy, &mut errand, turn).await;
         done.answer = match done.answer {
             Ok(response) => reply::hold(&errand.asked(), response).await,
             Err(denial) => Err(denial),
@@ -84,30 +94,48 @@ impl Gateway {
         done
     }
 
-    /// Asks Livy, and translates its answer.
+    /// Asks Livy as soon as there is room, and translates its answer.
     pub(super) async fn carry_out(&self, policy: &Policy, errand: &mut Errand) -> Done {
-        let arrived = self.0.shared.clock.monotonic();
-        if let Some(place) = &errand.place
-            && let Err(denial) = self.means_the_same_still(errand.grant.operation(), place).await
-        {
-            return Done::without_livy(Err(denial));
+        match self.turn_at_livy(policy, errand).await {
+            Ok(turn) => self.ask_livy(policy, errand, turn).await,
+            Err(done) => *done,
         }
-        let operation = errand.grant.operation();
-        let share = match self
-            .share(policy, &errand.seat, operation, errand.method.is_safe())
-            .await
-        {
-            Ok(share) => share,
-            Err(denial) => return Done::without_livy(Err(denial)),
+    }
+
+    /// Waits until the errand may go.
+    async fn turn_at_livy(&self, policy: &Policy, errand: &Errand) -> Result<AtLivysDoor, Box<Done>> {
+        let clock = &self.0.shared.clock;
+        let arrived = clock.monotonic();
+        let turned_away = |denial| {
+            let waited = clock.monotonic().saturating_sub(arrived);
+            Box::new(Done {
+                waited,
+                ..Done::without_livy(Err(denial))
+            })
         };
-        let began = self.0.shared.clock.monotonic();
+        if let Some(place) = &errand.place {
+            self.means_the_same_still(errand.grant.operation(), place)
+                .await
+                .map_err(turned_away)?;
+        }
+        let share = self.share(policy, errand).await.map_err(turned_away)?;
+        let since = clock.monotonic();
+        Ok(AtLivysDoor {
+            share,
+            since,
+            waited: since.saturating_sub(arrived),
+        })
+    }
+
+    async fn ask_livy(&self, policy: &Policy, errand: &mut Errand, turn: AtLivysDoor) -> Done {
+        let AtLivysDoor { share, since, waited } = turn;
         let method = errand.method;
         if errand.reads_a_renamed_session() {
             // The length of what the client would get is known when it was read.
             errand.method = Method::Get;
         }
         let heard = self.forward(policy, errand, share).await;
-        let livy_took = self.0.shared.clock.monotonic().saturating_sub(began);
+        let livy_took = self.0.shared.clock.monotonic().saturating_sub(since);
         let (answer, livy_status) = match heard {
             Ok(reply) => {
                 let livy_status = Some(reply.status().as_u16());
@@ -120,8 +148,8 @@ impl Gateway {
         Done {
             answer,
             livy_status,
-            livy_took,
-            waited: began.saturating_sub(arrived),
+            livy_took: Some(livy_took),
+            waited,
         }
     }
 
@@ -130,23 +158,28 @@ impl Gateway {
         &self,
         policy: &Policy,
         errand: &mut Errand,
-        share: Share,
+        share: Option<Share>,
     ) -> Result<Response<ReplyBody>, Denial> {
-        let mut share = Some(share);
         let is_safe = errand.method.is_safe();
         let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
         let outbound = errand.compose(policy, payload)?;
+        let time = upstream::limit(&policy.livy.timeouts, outbound.timeout());
+        let mut at_livy = AtLivy::new(&self.0.shared, share, time);
         let upstream = &self.0.upstream;
         let first = upstream
-            .send(&policy.livy, outbound, upload, Reuse::Allowed, &mut share)
+            .send(&policy.livy, outbound, upload, Reuse::Allowed, &mut at_livy.share)
             .await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
                 let again = errand.compose(policy, Payload::Empty)?;
-                Box::pin(upstream.send(&policy.livy, again, None, Reuse::Never, &mut share)).await
+                Box::pin(upstream.send(&policy.livy, again, None, Reuse::Never, &mut at_livy.share)).await
             }
             Ok(_) | Err(_) => first,
         };
+        if !matches!(heard, Err(Failure::TimedOut)) {
+            // The answer has the share, or the connection ended at Livy's side.
+            at_livy.share = None;
+        }
         heard.map_err(|failure| match trouble.and_then(|trouble| trouble.take()) {
             // The body was broken off, so Livy never had a whole request.
             Some(denial) => denial,
@@ -157,8 +190,10 @@ impl Gateway {
 
 /// A granted request, ready to go.
 pub(super) struct Errand {
-    /// The counters of whom Livy acts as.
+    /// The counters of the one under whose limits it is counted.
     pub(super) seat: Arc<Seat>,
+    /// How long it was held back for being over a limit.
+    pub(super) held_back: Duration,
     pub(super) grant: Grant,
     /// The session that it is done to.
     pub(super) place: Option<Arc<Place>>,
@@ -225,6 +260,14 @@ impl Errand {
     }
 }
 
+/// An errand that may go.
+struct AtLivysDoor {
+    /// None for what takes none.
+    share: Option<Share>,
+    since: Duration,
+    waited: Duration,
+}
+
 /// Counts an operation that runs to its end, however it ends.
 struct Detached(Arc<Shared>);
 
@@ -245,7 +288,8 @@ impl Drop for Detached {
 pub(super) struct Done {
     pub(super) answer: Result<Response<AnswerBody>, Denial>,
     pub(super) livy_status: Option<u16>,
-    pub(super) livy_took: Duration,
+    /// Until it began its answer, if it was asked.
+    pub(super) livy_took: Option<Duration>,
     /// For its turn at Livy, and for what a list had to say first.
     pub(super) waited: Duration,
 }
@@ -256,7 +300,7 @@ impl Done {
         Self {
             answer,
             livy_status: None,
-            livy_took: Duration::ZERO,
+            livy_took: None,
             waited: Duration::ZERO,
         }
     }

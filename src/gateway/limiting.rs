@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::errand::Errand;
 use super::report::Report;
-use super::{Gateway, Held};
+use super::{Gateway, Held, Shared};
 use crate::deadlines::TICK;
 use crate::denial::Denial;
 use crate::identity::{LivyUser, Principal};
-use crate::limits::{AtOnce, Exceeded, Left, Seat, Verdict};
+use crate::limits::{AtOnce, Exceeded, Seat, Verdict};
 use crate::livy::LimitClass;
 use crate::livy::operation::Operation;
 use crate::policy::Policy;
 use crate::quota::{Groups, Scope};
-use crate::shares::{NoShare, Share};
+use crate::shares::{NoShare, Share, Worth};
 use crate::telemetry::metrics;
 
 impl Gateway {
@@ -37,6 +38,7 @@ impl Gateway {
             }
             Err(AtOnce { scope, most }) => Err(Denial::TooManyAtOnce {
                 who: who(&scope),
+                is_own: matches!(scope, Scope::User(_)),
                 most: most.get(),
                 read: is_read,
             }),
@@ -68,7 +70,7 @@ impl Gateway {
                 report.left(left);
                 Ok(Duration::ZERO)
             }
-            Verdict::HoldBack(wait, left) => Box::pin(self.hold_back(user, wait, left, report)).await,
+            Verdict::HoldBack(wait, full) => Box::pin(self.hold_back(wait, full, report)).await,
             Verdict::Refuse(exceeded) => Err(refused(&exceeded)),
         }
     }
@@ -80,47 +82,70 @@ impl Gateway {
             .unwrap_or_else(|| self.0.shared.users.current().seat(user))
     }
 
-    /// A part of Livy, as soon as there is one for this user.
-    pub(super) async fn share(
-        &self,
-        policy: &Policy,
-        seat: &Arc<Seat>,
-        operation: &Operation,
-        is_read: bool,
-    ) -> Result<Share, Denial> {
-        let patience = if operation.outlives_client() {
-            PATIENCE_TO_END
-        } else {
-            PATIENCE
+    /// A part of Livy, as soon as there is one for this user. Creations need none: they take turns.
+    pub(super) async fn share(&self, policy: &Policy, errand: &Errand) -> Result<Option<Share>, Denial> {
+        let operation = errand.grant.operation();
+        let (worth, patience) = match (operation, operation.limit_class()) {
+            (Operation::Create(_), _) => return Ok(None),
+            (Operation::Version | Operation::List(_) | Operation::On(..), Some(_)) => {
+                (Worth::Ordinary, PATIENCE.saturating_sub(errand.held_back))
+            }
+            (Operation::Version | Operation::List(_) | Operation::On(..), None) => {
+                (Worth::Relief, PATIENCE_OF_RELIEF)
+            }
         };
-        let shares = &self.0.shared.shares;
-        shares
-            .take(seat, policy.livy.requests_at_once, patience, &self.0.deadlines)
-            .await
-            .map_err(|NoShare| Denial::Overloaded { read: is_read })
+        let most = policy.livy.requests_at_once;
+        let taken = self
+            .0
+            .shared
+            .shares
+            .take(&errand.seat, worth, most, (patience, &self.0.deadlines));
+        match taken.await {
+            Ok(share) => Ok(Some(share)),
+            Err(NoShare) => Err(Denial::Overloaded {
+                read: errand.method.is_safe(),
+            }),
+        }
     }
 
     async fn hold_back(
         &self,
-        user: &LivyUser,
         wait: Duration,
-        left: Left,
+        full: Exceeded,
         report: &mut Report<'_>,
     ) -> Result<Duration, Denial> {
         let mut held = Held::new(&self.0.shared.held_back);
         if !held.grow(1, HELD_BACK_MAX) {
-            return Err(refused(&Exceeded {
-                class: left.class,
-                scope: Scope::User(user.clone()),
-                rate: left.rate,
-                wait,
-            }));
+            return Err(refused(&full));
         }
         metrics::delayed();
         // A deadline is a tick late already.
         self.0.deadlines.after(wait.saturating_sub(TICK)).over().await;
         report.waited(wait);
         Ok(wait)
+    }
+}
+
+/// Keeps the share of a request that may still be at Livy when nobody waits for its answer any more.
+pub(super) struct AtLivy<'a> {
+    shared: &'a Shared,
+    pub(super) share: Option<Share>,
+    /// How long Livy may go on with it.
+    time: Duration,
+}
+
+impl<'a> AtLivy<'a> {
+    pub(super) const fn new(shared: &'a Shared, share: Option<Share>, time: Duration) -> Self {
+        Self { shared, share, time }
+    }
+}
+
+impl Drop for AtLivy<'_> {
+    fn drop(&mut self) {
+        if let Some(share) = self.share.take() {
+            let until = self.shared.clock.monotonic().saturating_add(self.time);
+            self.shared.shares.linger(share, until);
+        }
     }
 }
 
@@ -169,7 +194,7 @@ fn who(scope: &Scope) -> String {
 
 /// What a client bears: some give up after five seconds, and Livy needs its own time.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What takes load away is worth a longer wait, and goes on without its client.
-const PATIENCE_TO_END: Duration = Duration::from_secs(30);
+/// What takes load away is worth a longer wait.
+const PATIENCE_OF_RELIEF: Duration = Duration::from_secs(30);
 /// Requests held back at once, of all users together; further ones are refused.
 const HELD_BACK_MAX: usize = 2048;

@@ -3,6 +3,7 @@
 //! `limiting`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
@@ -23,6 +24,7 @@ use crate::denial::Denial;
 use crate::identity::{Acting, Principal};
 use crate::ledger::Place;
 use crate::listener::Peer;
+use crate::livy::LimitClass;
 use crate::livy::multipart::MultipartRewriter;
 use crate::livy::operation::{BodyKind, JsonBody, Method, Operation};
 use crate::livy::route::{Call, Routed, route};
@@ -67,8 +69,8 @@ impl Gateway {
         )?;
         let class = (call.operation.limit_class(), call.method.is_safe());
         self.enter(policy, &principal, acting.livy_user(), class, report)?;
-        let granted = self.grant(policy, peer, &principal, acting, &call.operation, report);
-        let (grant, place) = granted.await?;
+        let granted = self.grant(policy, peer, &principal, acting, &call, report);
+        let (grant, place, held_back) = granted.await?;
 
         let is_bare = grant.operation().body() == BodyKind::Empty && body.is_end_stream();
         let (grant, cargo) = if is_bare {
@@ -78,8 +80,8 @@ impl Gateway {
         };
         report.acts_as(grant.livy_user());
         if may_name_its_user_in_the_body(policy, &principal, &call.operation) {
-            let class = call.operation.limit_class();
-            self.spend(policy, &principal, grant.livy_user(), class, report)
+            self.enter(policy, &principal, grant.livy_user(), class, report)?;
+            self.spend(policy, &principal, grant.livy_user(), class.0, report)
                 .await?;
         }
         if let Operation::List(kind) = &call.operation {
@@ -93,7 +95,8 @@ impl Gateway {
             return Box::pin(list).await;
         }
         let mut errand = Errand {
-            seat: self.seat(grant.livy_user(), report),
+            seat: self.seat(grant.charged(), report),
+            held_back,
             grant,
             place,
             method: call.method,
@@ -116,48 +119,56 @@ impl Gateway {
             } else {
                 Box::pin(self.carry_out_held(policy, errand)).await
             };
-            report.heard_from_livy(done.livy_status, done.livy_took, done.waited);
+            report.heard_from_livy(&done);
             done.answer
         }
     }
 
     /// Grants the operation, and counts it under the limits of the one for whom it is: the owner of a session that a
-    /// delegate uses, and whoever asked in every other case.
+    /// delegate uses, and whoever asked in every other case. Gives back how long it was held back for that.
     async fn grant(
         &self,
         policy: &Policy,
         peer: Peer,
         principal: &Arc<Principal>,
         acting: Acting,
-        operation: &Operation,
+        call: &Call,
         report: &mut Report<'_>,
-    ) -> Result<(Grant, Option<Arc<Place>>), Denial> {
+    ) -> Result<(Grant, Option<Arc<Place>>, Duration), Denial> {
+        let operation = &call.operation;
         let class = operation.limit_class();
         let Operation::On(session, action) = operation else {
+            let mut held_back = Duration::ZERO;
             if !may_name_its_user_in_the_body(policy, principal, operation) {
-                self.spend(policy, principal, acting.livy_user(), class, report)
+                held_back = self
+                    .spend(policy, principal, acting.livy_user(), class, report)
                     .await?;
             }
             let grant = access::authorize(Arc::clone(principal), acting, operation.clone());
-            return Ok((grant, None));
+            return Ok((grant, None, held_back));
         };
         let address = peer.address.ip();
-        let granted = |acting: Acting| {
+        let find = |acting: Acting| {
             self.grant_session(policy, address, Arc::clone(principal), acting, session, *action)
         };
-        let mut found = granted(acting.clone()).await;
-        let charged = match &found {
-            Ok((grant, _)) => grant.charged(),
-            // Who asks for what is not there is counted too, and in the same way as for what is another's.
-            Err(_) => acting.livy_user(),
+        let mut found = find(acting.clone()).await;
+        let (charged, class) = match &found {
+            Ok((grant, _)) => (grant.charged(), class),
+            // Who asks for what is not there is counted too, in the same way as for what is another's, and as for a read:
+            // there is no load to take away.
+            Err(_) => (acting.livy_user(), class.or(Some(LimitClass::Read))),
         };
-        let waited = self.spend(policy, principal, charged, class, report).await?;
-        if !waited.is_zero() {
-            found = Box::pin(granted(acting)).await;
+        if charged != acting.livy_user() {
+            let class = (class, call.method.is_safe());
+            self.enter(policy, principal, charged, class, report)?;
+        }
+        let held_back = self.spend(policy, principal, charged, class, report).await?;
+        if !held_back.is_zero() {
+            found = Box::pin(find(acting)).await;
         }
         let (grant, place) = found?;
         report.granted(&grant, &place);
-        Ok((grant, Some(place)))
+        Ok((grant, Some(place), held_back))
     }
 
     pub(super) async fn authenticate(

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use tracing::info;
 
 use super::answer::AnswerBody;
+use super::errand::Done;
 use super::trace::Trace;
 use super::{Shared, answer};
 use crate::denial::{Denial, quotable};
@@ -114,6 +115,11 @@ impl<'a> Report<'a> {
         self.presence = Some(presence);
     }
 
+    /// It goes on without its client, and is under way until then.
+    pub(super) fn take_presence(&mut self) -> Option<Presence> {
+        self.presence.take()
+    }
+
     /// The counters of this user, if it is the one among whose requests this one counts.
     pub(super) fn seat_of(&self, user: &LivyUser) -> Option<Arc<Seat>> {
         self.presence.as_ref()?.seat_of(user)
@@ -134,10 +140,10 @@ impl<'a> Report<'a> {
     }
 
     /// What Livy said, and how long it took to begin.
-    pub(super) fn heard_from_livy(&mut self, status: Option<u16>, took: Duration, waited: Duration) {
-        self.livy_status = status;
-        self.upstream = Some(took);
-        self.waited(waited);
+    pub(super) fn heard_from_livy(&mut self, done: &Done) {
+        self.livy_status = done.livy_status;
+        self.upstream = done.livy_took;
+        self.waited(done.waited);
     }
 
     /// It was held back, or waited for Livy: no work of the gateway's.

@@ -12,9 +12,9 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use governor::state::InMemoryState;
 
-use super::meter::{Gauge, Left, SeatKey, Spent, unlimited};
+use super::Rate;
+use super::meter::{FromZero, Gauge, Left, SeatKey, Spent, reset};
 use super::users::UserLimits;
-use super::{Rate, Ticks};
 use crate::clock::Clock;
 use crate::identity::LivyUser;
 use crate::livy::LimitClass;
@@ -24,18 +24,20 @@ use crate::quota::{Groups, Scope, Whose};
 #[derive(Debug)]
 pub struct UserCounters {
     limits: UserLimits,
-    clock: Ticks,
+    clock: FromZero,
     /// Of those for whom no rule is written.
     default: Gauge,
     /// Of each rule, in their order: a user's own limits, or what several share.
     rules: Vec<Rule>,
-    seats: RwLock<HashMap<LivyUser, Arc<Seat>>>,
+    seats: Arc<Seats>,
     /// Of all for whom there is no seat left.
     overflow: Arc<Seat>,
     seats_max: usize,
     /// How long a seat must be quiet before nothing is lost with it.
     forgotten_after: Duration,
 }
+
+type Seats = RwLock<HashMap<LivyUser, Arc<Seat>>>;
 
 #[derive(Debug)]
 struct Rule {
@@ -83,8 +85,8 @@ pub struct AtOnce {
 pub enum Verdict {
     /// It may go.
     Go(Left),
-    /// It may go after this time.
-    HoldBack(Duration, Left),
+    /// It may go after this time, because of this limit.
+    HoldBack(Duration, Exceeded),
     /// It may not.
     Refuse(Exceeded),
 }
@@ -117,7 +119,7 @@ impl LiveCounters {
         self.0.load()
     }
 
-    /// Puts other limits in force. If any changed, everybody starts afresh.
+    /// Puts other limits in force. If any changed, nobody has spent anything.
     pub fn set_limits(&self, limits: &UserLimits) {
         let counters = self.0.load();
         if counters.limits() != limits {
@@ -150,7 +152,11 @@ impl UserCounters {
     }
 
     fn with_room(limits: UserLimits, clock: Arc<dyn Clock>, seats_max: usize) -> Self {
-        let clock = Ticks(clock);
+        Self::over(limits, clock, Arc::default(), seats_max)
+    }
+
+    fn over(limits: UserLimits, clock: Arc<dyn Clock>, seats: Arc<Seats>, seats_max: usize) -> Self {
+        let clock = FromZero::standing(clock);
         let rules = limits
             .rules
             .iter()
@@ -180,13 +186,16 @@ impl UserCounters {
             .flatten()
             .map(|limit| limit.rate.window().saturating_add(limit.delay))
             .max();
+        let default = Gauge::new(&limits.default, &clock);
+        clock.go();
         Self {
-            default: Gauge::new(&limits.default, &clock),
+            default,
             rules,
-            seats: RwLock::default(),
+            seats,
             overflow: Arc::default(),
             seats_max,
-            forgotten_after: longest.unwrap_or_default().max(QUIET),
+            // A request may spend some minutes after it took its seat: a slow body.
+            forgotten_after: longest.unwrap_or_default().saturating_add(QUIET),
             clock,
             limits,
         }
@@ -197,13 +206,19 @@ impl UserCounters {
         &self.limits
     }
 
-    /// Counters for other limits, which start empty.
+    /// The same counters for other limits: nothing is spent any more, and what is under way counts on.
     #[must_use]
     pub fn with_limits(&self, limits: UserLimits) -> Self {
-        Self::with_room(limits, Arc::clone(&self.clock.0), self.seats_max)
+        let clock = Arc::clone(self.clock.clock());
+        let changed = Self::over(limits, clock, Arc::clone(&self.seats), self.seats_max);
+        let seats = changed.seats.read().unwrap_or_else(PoisonError::into_inner);
+        seats.values().for_each(|seat| reset(seat));
+        drop(seats);
+        changed
     }
 
-    /// A request of this user's begins. `is_free` are those that are never refused: they are counted all the same.
+    /// A request of this user's begins. `is_free` are those that take load away: they count for the user and for nobody
+    /// else, and are refused only when there are so many that they must be an attack on memory.
     pub fn enter(&self, user: &LivyUser, groups: Groups<'_>, is_free: bool) -> Result<Presence, AtOnce> {
         let seat = self.seat(user);
         seat.requests.fetch_add(1, Ordering::Relaxed);
@@ -218,52 +233,74 @@ impl UserCounters {
             let scope = Scope::User(user.clone());
             return Err(presence.seat.too_many(scope, most));
         }
+        if is_free {
+            let is_flood = presence.seat.under_way.load(Ordering::Relaxed) > FREE_MAX.get();
+            return if is_flood {
+                let scope = Scope::User(user.clone());
+                Err(presence.seat.too_many(scope, FREE_MAX))
+            } else {
+                Ok(presence)
+            };
+        }
         for (gauge, scope, seat) in self.shared_with(groups) {
             seat.under_way.fetch_add(1, Ordering::Relaxed);
             presence.shared.push(Arc::clone(seat));
-            if !is_free && let Some(most) = gauge.at_once.filter(|most| seat.is_beyond(*most)) {
+            if let Some(most) = gauge.at_once.filter(|most| seat.is_beyond(*most)) {
                 return Err(presence.seat.too_many(scope.clone(), most));
             }
         }
         Ok(presence)
     }
 
-    /// Spends one of the user's own limit, and one of each that the user shares. The own one first: who is over it
-    /// takes nothing from others.
+    /// Spends one of the user's own limit, and one of each that the user shares; nothing if one of them is used up, so
+    /// that who is refused takes nothing from anybody.
     pub fn spend(&self, seat: &Arc<Seat>, user: &LivyUser, groups: Groups<'_>, class: LimitClass) -> Verdict {
-        let refuse = |scope, rate, wait| {
-            Verdict::Refuse(Exceeded {
-                class,
-                scope,
-                rate,
-                wait,
-            })
-        };
-        let own = self.gauge_of(user, groups);
-        let (mut wait, left) = match own.spend(&SeatKey(Arc::clone(seat)), class, &self.clock) {
-            Spent::Left(wait, left) => (wait, left),
-            Spent::Used { rate, wait } => return refuse(Scope::User(user.clone()), rate, wait),
-            // The defaults set every class.
-            Spent::Unlimited => (Duration::ZERO, unlimited(class)),
+        let exceeded = |scope, Spent { rate, wait, .. }| Exceeded {
+            class,
+            scope,
+            rate,
+            wait,
         };
         for (gauge, scope, seat) in self.shared_with(groups) {
-            match gauge.spend(&SeatKey(Arc::clone(seat)), class, &self.clock) {
-                Spent::Left(longer, _) => wait = wait.max(longer),
-                Spent::Used { rate, wait } => return refuse(scope.clone(), rate, wait),
-                Spent::Unlimited => {}
+            if let Some(used) = gauge.look(&SeatKey(Arc::clone(seat)), class, &self.clock) {
+                return Verdict::Refuse(exceeded(scope.clone(), used));
             }
         }
-        if wait.is_zero() {
-            Verdict::Go(left)
-        } else {
-            Verdict::HoldBack(wait, left)
+        let own = self.gauge_of(user, groups);
+        let own = own.spend(&SeatKey(Arc::clone(seat)), class, &self.clock);
+        // The defaults set every class.
+        let own = own.unwrap_or(Spent::unlimited());
+        let own_scope = || Scope::User(user.clone());
+        if own.is_refused {
+            return Verdict::Refuse(exceeded(own_scope(), own));
+        }
+        let left = Left {
+            class,
+            rate: own.rate,
+            remaining: own.remaining,
+        };
+        let mut longest = (!own.wait.is_zero()).then(|| exceeded(own_scope(), own));
+        for (gauge, scope, seat) in self.shared_with(groups) {
+            let Some(spent) = gauge.spend(&SeatKey(Arc::clone(seat)), class, &self.clock) else {
+                continue;
+            };
+            if spent.is_refused {
+                return Verdict::Refuse(exceeded(scope.clone(), spent));
+            }
+            if spent.wait > longest.as_ref().map_or(Duration::ZERO, |longest| longest.wait) {
+                longest = Some(exceeded(scope.clone(), spent));
+            }
+        }
+        match longest {
+            None => Verdict::Go(left),
+            Some(full) => Verdict::HoldBack(full.wait, full),
         }
     }
 
     /// Whether a refusal is worth a record: the first of a while is, so that a flood of them is told and tells nothing
     /// twice.
     pub fn is_news(&self, user: &LivyUser) -> bool {
-        let now = millis(self.clock.0.monotonic()).saturating_add(1);
+        let now = millis(self.clock.clock().monotonic()).saturating_add(1);
         let seat = self.seat(user);
         let last = seat.last_told.load(Ordering::Relaxed);
         if last != 0 && now.saturating_sub(last) < TOLD_EVERY {
@@ -320,7 +357,7 @@ impl UserCounters {
 
     /// Forgets who has been quiet long enough to start afresh. Call it about once a minute.
     pub fn sweep(&self) {
-        let now = millis(self.clock.0.monotonic());
+        let now = millis(self.clock.clock().monotonic());
         let forgotten_after = millis(self.forgotten_after);
         let mut seats = self.seats.write().unwrap_or_else(PoisonError::into_inner);
         seats.retain(|_, seat| {
@@ -334,7 +371,7 @@ impl UserCounters {
 
     /// The user's counters; made if they are new.
     pub fn seat(&self, user: &LivyUser) -> Arc<Seat> {
-        let now = millis(self.clock.0.monotonic());
+        let now = millis(self.clock.clock().monotonic());
         {
             let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(seat) = seats.get(user) {
@@ -426,6 +463,8 @@ fn millis(time: Duration) -> u64 {
 const SEATS_MAX: usize = 100_000;
 /// Who was here within this time is shown with what they asked for.
 const QUIET: Duration = Duration::from_mins(10);
+/// Of those that take load away, under way at once.
+const FREE_MAX: NonZeroU32 = NonZeroU32::MIN.saturating_add(511);
 /// In milliseconds.
 const TOLD_EVERY: u64 = 10_000;
 /// How often what was asked for loses a ninth of its weight, so that it is half after a minute.

@@ -8,7 +8,7 @@ use fake_livy::{FakeLivy, Fault, Kind};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{Caller, Gateway, Livy, Prometheus, Spark, observability, releases};
+use crate::support::{Caller, Gateway, Livy, Prometheus, Spark, eventually, observability, releases};
 
 /// Whatever Livy is behind it, and with tables of its own.
 async fn gateway(url: &str, tables: &str) -> Gateway {
@@ -115,12 +115,17 @@ async fn each_trouble_that_can_be_made_here_raises_its_alert() {
     ];
     let ports: Vec<_> = gateways.iter().map(|gateway| gateway.admin_port()).collect();
     let prometheus = Prometheus::start(&ports).await;
-    sleep(Duration::from_secs(4)).await;
-    assert_eq!(
-        prometheus.firing().await,
-        Vec::<String>::new(),
-        "before anything happens"
-    );
+    let all = json!(gateways.len().to_string());
+    eventually(
+        "all are scraped, and nothing fires",
+        Duration::from_secs(30),
+        async || {
+            let up = prometheus.query("count(up == 1)").await;
+            let are_up = up.first().is_some_and(|row| row["value"][1] == all);
+            (are_up && prometheus.firing().await.is_empty()).then_some(())
+        },
+    )
+    .await;
 
     gone.stop();
     strict.fault(Fault::unauthorized("Negotiate").always());

@@ -1,5 +1,6 @@
 //! `[limits]` as written: how fast one may ask.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::whose::{RawWhose, whose};
@@ -55,9 +56,9 @@ pub(super) fn limits(table: &Reader<'_>, problems: &Problems) -> RawLimits {
         classes: LimitClass::ALL.into_iter().filter_map(class).collect(),
         concurrent_requests: table.count("concurrent_requests", at_once),
         rate: rate(per_address.as_ref(), "rate", default.per_address),
-        burst: per_address
-            .as_ref()
-            .map_or(Written::default_of(burst), |table| table.count("burst", burst)),
+        burst: per_address.as_ref().map_or(Written::default_of(burst), |table| {
+            self::burst(table, default.per_address)
+        }),
         failed_per_address: rate(failed.as_ref(), "per_address", default.failed_per_address),
         failed_per_account: rate(
             failed.as_ref(),
@@ -100,7 +101,7 @@ fn class(table: Option<&Reader<'_>>, default: ClassLimit) -> RawClass {
     let burst = rate.value.burst().get();
     let is_held_back = !default_delay.is_zero();
     RawClass {
-        burst: table.map_or(Written::default_of(burst), |table| table.count("burst", burst)),
+        burst: table.map_or(Written::default_of(burst), |table| self::burst(table, rate.value)),
         delay: is_held_back.then(|| {
             table.map_or(Written::default_of(default_delay), |table| {
                 delay(table, default_delay)
@@ -108,6 +109,20 @@ fn class(table: Option<&Reader<'_>>, default: ClassLimit) -> RawClass {
         }),
         rate,
     }
+}
+
+/// A burst that takes months to come back is a mistake, and more than can be counted with.
+fn burst(table: &Reader<'_>, rate: Rate) -> Written<u32> {
+    let burst = table.count("burst", rate.burst().get());
+    let window = NonZeroU32::new(burst.value).map(|burst| rate.with_burst(burst).window());
+    if burst.span.is_some() && window.is_some_and(|window| window > LONGEST_WINDOW) {
+        let what = format!(
+            "at {rate} it takes more than 30 days until {} may come again",
+            burst.value
+        );
+        table.wrong("burst", &Wrong::new(what, "write a smaller number"));
+    }
+    burst
 }
 
 /// Clients give up after five to ten seconds, so more would hold back what nobody waits for.
@@ -139,3 +154,4 @@ const fn keys_of(class: LimitClass) -> &'static Keys {
 }
 
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
+const LONGEST_WINDOW: Duration = Duration::from_hours(30 * 24);

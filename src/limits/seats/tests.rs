@@ -177,6 +177,22 @@ fn what_is_shared_is_spent_by_all_and_not_by_who_is_over_an_own_limit() {
 }
 
 #[test]
+fn who_is_refused_for_the_sake_of_all_has_lost_nothing_of_what_fewer_share() {
+    let shared = |rate, burst| ClassLimits {
+        create: class(rate, burst),
+        ..ClassLimits::default()
+    };
+    let bench = Bench::new(with(vec![
+        rule(Whose::Group("etl".into()), shared("1/h", 12)),
+        rule(Whose::Everybody, shared("3/s", 3)),
+    ]));
+    for _ in 0..3 {
+        assert_eq!(bench.gone(100, "alice", &groups(&["etl"]), LimitClass::Create), 3);
+        bench.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn only_so_many_are_under_way_and_what_takes_load_away_always_is() {
     let limits = ClassLimits {
         concurrent_requests: NonZeroU32::new(2),
@@ -239,7 +255,7 @@ fn a_sweep_forgets_the_quiet_and_nothing_that_still_limits() {
     bench.clock.advance(Duration::from_hours(2));
     bench.counters.sweep();
     assert_eq!(bench.counters.len(), 2, "alice's limit is whole again only now");
-    bench.clock.advance(Duration::from_mins(1));
+    bench.clock.advance(Duration::from_mins(11));
     bench.counters.sweep();
     assert_eq!(bench.counters.len(), 1, "bob is here");
     drop(busy);

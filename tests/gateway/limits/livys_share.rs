@@ -77,16 +77,75 @@ async fn deletions_that_livy_does_not_end_leave_room_for_everybody_else() {
     for id in 0..6 {
         clients.push(asks(&rig, &plain("DELETE", &format!("/livy/sessions/{id}"))).await);
     }
-    held.hit(2).await;
-    eventually("the others wait", async || at_livy(&rig) == (2, 4)).await;
+    held.hit(3).await;
+    eventually("the others wait", async || at_livy(&rig) == (3, 3)).await;
     as_bob(&rig, "GET", "/livy/version", "").await.expect_status(200);
     // They wait longer than a read would, and are done when their turn comes.
     rig.clock.advance(Duration::from_secs(10));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(at_livy(&rig), (3, 3));
     held.release();
     for client in &mut clients {
         client.reply().await.expect_status(200);
     }
     assert_eq!(at_livy(&rig), (0, 0));
+}
+
+#[tokio::test]
+async fn whoever_has_filled_livy_can_still_create_cancel_and_delete_and_be_helped() {
+    let rig = Setup::new()
+        .livy_keys(LIVY_OF_4)
+        .owned("alice", 2)
+        .rest("[roles]\noperator = [\"user:bob\"]")
+        .start()
+        .await;
+    let held = rig
+        .livy()
+        .fault(Fault::hold_answer().on("GET", "/version").always());
+    let _stuck = [
+        asks(&rig, &get("/livy/version")).await,
+        asks(&rig, &get("/livy/version")).await,
+    ];
+    held.hit(2).await;
+    rig.ask(plain("POST", "/livy/sessions/0/statements/0/cancel"))
+        .await
+        .expect_status(200);
+    rig.ask(post("/livy/sessions", r#"{"kind":"spark"}"#))
+        .await
+        .expect_status(201);
+    rig.ask(plain("DELETE", "/livy/sessions/0"))
+        .await
+        .expect_status(200);
+    // What an operator does to her session is counted as the operator's.
+    let deleting = rig
+        .livy()
+        .fault(Fault::hold_answer().on("DELETE", "/sessions/2").always());
+    let _ending = asks(&rig, &plain("DELETE", "/livy/sessions/2")).await;
+    deleting.hit(1).await;
+    as_bob(&rig, "DELETE", "/livy/sessions/1", "")
+        .await
+        .expect_status(200);
+}
+
+#[tokio::test]
+async fn what_its_client_gave_up_holds_its_part_as_long_as_livy_may_work_at_it() {
+    let rig = Setup::new().livy_keys(LIVY_OF_4).start().await;
+    let held = rig.livy().fault(Fault::hold_answer().when(is_alices).always());
+    for times in 1..=2 {
+        let client = asks(&rig, &get("/livy/version")).await;
+        held.hit(times).await;
+        drop(client);
+    }
+    eventually("nobody is under way", async || {
+        rig.app().shared().users.current().busiest(1)[0].under_way == 0
+    })
+    .await;
+    assert_eq!(at_livy(&rig), (2, 0), "Livy does not notice");
+    let mut third = asks(&rig, &get("/livy/version")).await;
+    let (reply, _) = rig.pass_until(Duration::from_millis(500), third.reply()).await;
+    reply.expect_refusal(503, "overloaded");
+    rig.clock.advance(Duration::from_secs(31));
+    eventually("it is given back", async || at_livy(&rig) == (0, 0)).await;
 }
 
 #[tokio::test]
