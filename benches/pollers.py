@@ -11,20 +11,13 @@ listens on loopback. Needs nginx.
 """
 import argparse
 import asyncio
-import base64
 import json
-import os
-import secrets
-import shutil
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from beside_nginx import NGINX, ROOT, free_port, wait_for
+from bench import CONFIGURATION, NO_LIMITS, ROOT, Servers, basic, free_port, need, wait_for
 
 UPSTREAM = """
   server {{
@@ -34,19 +27,6 @@ UPSTREAM = """
     location = /sessions {{ access_log {dir}/lists.log; alias {dir}/sessions.json; }}
     location = /batches {{ return 200 '{{"from":0,"total":0,"sessions":[]}}'; }}
   }}
-"""
-CONFIGURATION = """
-[listen]
-address = "127.0.0.1:{port}"
-[admin]
-address = "127.0.0.1:{admin}"
-[livy]
-url = "http://127.0.0.1:{upstream}"
-[state]
-store = "memory"
-reconcile = "10m"
-[basic]
-users_file = "users.htpasswd"
 """
 OTHERS = 20
 OTHERS_PER_SECOND = 20
@@ -61,21 +41,14 @@ def row(number, owner):
             "appInfo": {"driverLogUrl": None, "sparkUiUrl": None}, "log": log, "conf": settings}
 
 
-def files(directory, options, ports):
+def owned(directory, options):
+    """Writes the list; gives back whose ids are whose."""
     owners = ["alice", "bob"] + [f"user{i}" for i in range(options.owners - 2)]
     rows = [row(number, owners[number % len(owners)]) for number in range(options.sessions)]
     if options.direct:
         rows = [{**row, "name": None} for row in rows]
     (directory / "sessions.json").write_text(json.dumps({"from": 0, "total": len(rows), "sessions": rows}))
-    password = secrets.token_hex(12)
-    hashed = subprocess.run([options.gateway, "hash-password"], input=password + "\n", capture_output=True, text=True, check=True)
-    lines = [f"{user}:{hashed.stdout.strip().rpartition(':')[2]}\n" for user in owners[:2]]
-    (directory / "users.htpasswd").write_text("".join(lines))
-    (directory / "users.htpasswd").chmod(0o600)
-    port, admin, upstream = ports
-    (directory / "gateway.toml").write_text(CONFIGURATION.format(port=port, admin=admin, upstream=upstream))
-    ids = {user: [r["id"] for r in rows if r["proxyUser"] == user] for user in owners[:2]}
-    return password, ids
+    return {user: [r["id"] for r in rows if r["proxyUser"] == user] for user in owners[:2]}
 
 
 async def ask(connection, path, head):
@@ -103,7 +76,7 @@ async def every(period, offset, until, do):
 class Load:
     def __init__(self, port, password, ids):
         self.port, self.ids = port, ids
-        self.heads = {user: "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() for user in ids}
+        self.heads = {user: basic(user, password) for user in ids}
         self.waits = {}
 
     async def client(self, user, number, period, until, paths):
@@ -158,30 +131,18 @@ def main():
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--direct", action="store_true", help="sessions that were created around the gateway")
     options = parser.parse_args()
-    if not shutil.which("nginx"):
-        sys.exit("nginx is missing: apt-get install -y --no-install-recommends nginx-light")
-    if not options.gateway.exists():
-        sys.exit(f"{options.gateway} is missing: cargo build --release")
-    processes = []
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        port, admin, upstream = ports = [free_port() for _ in range(3)]
-        password, ids = files(directory, options, ports)
-        body = UPSTREAM.format(port=upstream, dir=directory)
-        (directory / "upstream.conf").write_text(NGINX.format(workers=1, dir=directory, name="upstream", body=body))
-        try:
-            processes.append(subprocess.Popen(["nginx", "-e", "stderr", "-c", directory / "upstream.conf"]))
-            wait_for(upstream)
-            processes.append(subprocess.Popen([options.gateway, "serve", "--config", directory / "gateway.toml"],
-                                              env={**os.environ, "LIVY_GATEWAY_LOG": "off"}))
-            wait_for(port)
-            run(options, Load(port, password, ids), processes[-1].pid, directory)
-        finally:
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
-            for process in processes:
-                process.wait(timeout=40)
+    need(options.gateway, "nginx")
+    with Servers() as servers:
+        directory = servers.directory
+        port, admin, upstream = (free_port() for _ in range(3))
+        ids = owned(directory, options)
+        password = servers.password(options.gateway, ids)
+        servers.nginx("upstream", UPSTREAM.format(port=upstream, dir=directory))
+        wait_for(upstream)
+        common = CONFIGURATION.format(port=port, admin=admin, upstream=upstream, reconcile="10m")
+        pid = servers.gateway(options.gateway, common + NO_LIMITS)
+        wait_for(port)
+        run(options, Load(port, password, ids), pid, directory)
 
 
 def run(options, load, pid, directory):

@@ -18,6 +18,9 @@ pub struct ImpersonationWatch {
 const FINE: u64 = u64::MAX;
 /// After this time one creation is let through to find out whether Livy obeys now.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
+const REFUSED: Denial = Denial::ImpersonationOff {
+    leftover: Leftover::None,
+};
 
 impl Default for ImpersonationWatch {
     fn default() -> Self {
@@ -34,30 +37,21 @@ impl ImpersonationWatch {
         if caught == FINE || millis(now).saturating_sub(caught) >= TRY_AGAIN.as_millis() as u64 {
             return Ok(());
         }
-        Err(Denial::ImpersonationOff {
-            leftover: Leftover::None,
-        })
+        Err(REFUSED)
     }
 
     /// Refuses creations while Livy is known not to obey. Called when nothing but Livy can refuse it any more: what is
     /// let through to try tells something only if Livy hears of it.
     pub fn check(&self, now: Duration) -> Result<(), Denial> {
         let caught = self.caught_at.load(Ordering::Relaxed);
-        let millis = millis(now);
-        if caught == FINE || millis.saturating_sub(caught) >= TRY_AGAIN.as_millis() as u64 {
-            // Of several at this moment one goes and the others wait for what it finds.
-            let claimed = caught == FINE
-                || self
-                    .caught_at
-                    .compare_exchange(caught, millis, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok();
-            if claimed {
-                return Ok(());
-            }
-        }
-        Err(Denial::ImpersonationOff {
-            leftover: Leftover::None,
-        })
+        self.may_try(now)?;
+        // Of several at this moment one goes and the others wait for what it finds.
+        let is_claimed = caught == FINE
+            || self
+                .caught_at
+                .compare_exchange(caught, millis(now), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if is_claimed { Ok(()) } else { Err(REFUSED) }
     }
 
     /// A creation ran as the user that Livy was told.

@@ -206,3 +206,13 @@ impl Lists {
         recent.get(key).map(|(_, object)| object.clone())
     }
 }
+/// Livy's list could not be read, so nothing was sent. A write is answered 5xx only because it surely did nothing.
+pub fn unlisted(denial: &Denial) -> Denial {
+    if matches!(denial, Denial::UpstreamUnreachable) {
+        return Denial::UpstreamUnreachable;
+    }
+    if matches!(denial, Denial::UpstreamLoginFailed { .. }) {
+        return Denial::UpstreamLoginFailed { read: false };
+    }
+    Denial::Unavailable("Livy's list cannot be read, so it is not known what it holds")
+}

@@ -22,6 +22,7 @@ use crate::access::Grant;
 use crate::body_policy::CheckedBody;
 use crate::denial::{Denial, Leftover};
 use crate::ledger::{NoPlace, Place, PlaceKey, Reservation, Settlement, Standing};
+use crate::lists;
 use crate::livy::Kind;
 use crate::livy::body::NAME;
 use crate::livy::list::{self, Row};
@@ -195,7 +196,7 @@ impl Gateway {
         // What Livy holds already counts, so nothing is created before that is known.
         for kind in Kind::ALL {
             let first = shared.lists.first(kind, shared.moments.next()).await;
-            first.map_err(|denial| unlisted(&denial))?;
+            first.map_err(|denial| lists::unlisted(&denial))?;
         }
         let first = shared
             .ledger
@@ -549,17 +550,6 @@ fn own_words(response: Response<AnswerBody>, reservation: &Reservation) -> Respo
         },
         AnswerBody::Whole(None) | AnswerBody::Passing(_) => body,
     })
-}
-
-/// Livy's list could not be read, so nothing was sent. A write is answered 5xx only because it surely did nothing.
-pub(super) fn unlisted(denial: &Denial) -> Denial {
-    if matches!(denial, Denial::UpstreamUnreachable) {
-        return Denial::UpstreamUnreachable;
-    }
-    if matches!(denial, Denial::UpstreamLoginFailed { .. }) {
-        return Denial::UpstreamLoginFailed { read: false };
-    }
-    Denial::Unavailable("Livy's list cannot be read, so it is not known what it holds")
 }
 
 /// A creation whose fate is not known.

@@ -9,14 +9,13 @@ use http::{HeaderValue, Response, StatusCode};
 
 use super::Gateway;
 use super::answer::AnswerBody;
-use super::creation::unlisted;
 use super::listing::FRESH;
 use super::reply::{self, Asked};
 use crate::access::{self, Grant, Owned, Rules};
 use crate::denial::Denial;
 use crate::identity::{Acting, LivyUser, Principal};
 use crate::ledger::{Place, PlaceKey};
-use crate::lists::Snapshot;
+use crate::lists::{Snapshot, unlisted};
 use crate::livy::list;
 use crate::livy::operation::{Action, Method, Operation};
 use crate::livy::session_ref::{SessionKey, SessionRef};

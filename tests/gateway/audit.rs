@@ -333,3 +333,35 @@ async fn a_file_that_cannot_be_opened_stops_the_start_and_says_which_key_it_is()
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn while_the_disk_is_full_requests_go_on_and_the_loss_is_announced_and_counted() {
+    let full = "[log]\naudit_file = \"/dev/full\"\n";
+    let (stage, mut process) = Setup::new().rest(full).spawn().await;
+    let mut client = Client::connect(process.address).await;
+    for _ in 0..3 {
+        client.send(post("/livy/sessions", "{}")).await;
+        client.reply().await.expect_status(201);
+    }
+    assert_eq!(stage.livy.sessions().len(), 3);
+    let told = process.logs("the audit file cannot be written").await;
+    assert!(
+        told.contains("/dev/full") && told.contains("\"level\":\"ERROR\""),
+        "{told}"
+    );
+    eventually("each is counted", async || {
+        let mut admin = Client::connect(process.admin).await;
+        admin.send("GET /metrics HTTP/1.1\r\nHost: admin\r\n\r\n").await;
+        let text = admin.reply().await.text();
+        let value = |name: &str| {
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(name))
+                .unwrap()
+                .to_owned();
+            line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+        };
+        value("livy_gateway_audit_lines_lost_total") == 6 && value("livy_gateway_audit_records_total") == 6
+    })
+    .await;
+}

@@ -91,6 +91,43 @@ async fn operators_see_who_holds_what_for_themselves_and_for_scripts() {
 }
 
 #[tokio::test]
+async fn who_has_no_dashboard_sees_who_asks_for_how_much_and_who_is_refused() {
+    let limits = "[[limits.for]]\nuser = \"bob\"\nread = { rate = \"1/h\", burst = 1, delay = \"0s\" }\n";
+    let (stage, process) = Setup::new().rest(&format!("{STATE}{limits}")).spawn().await;
+    ask(&process, post("/livy/sessions", SESSION))
+        .await
+        .expect_status(201);
+    let state = request("GET", "/livy/version", &basic("bob"), "");
+    let load = async {
+        let mut client = Client::connect(process.address).await;
+        loop {
+            client.send(&state).await;
+            client.reply().await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let said = tokio::select! {
+        said = run(&stage, &["top"]) => said,
+        () = load => unreachable!("it has no end"),
+    };
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    assert!(!said.out.contains('\u{1b}'), "it is no terminal: {}", said.out);
+    let lines: Vec<_> = said.out.lines().collect();
+    assert!(lines[0].contains("all is well"), "{}", said.out);
+    assert!(lines[1].contains("(rate_limited "), "{}", said.out);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<_> = lines[6..].iter().map(|line| words(line)).collect();
+    assert_eq!(rows[0][..3], ["USER", "REQUESTS/S", "REFUSED/S"]);
+    assert_eq!(rows[1][0], "bob", "the busiest first: {}", said.out);
+    let [asked, refused] = [1, 2].map(|column| rows[1][column].parse::<u32>().unwrap());
+    // One may be counted and not answered yet, at either look.
+    assert!(asked > 5 && asked.abs_diff(refused) <= 2, "{}", said.out);
+    assert_eq!(rows[2][..6], ["alice", "0", "0", "1", "of", "6"]);
+    let few = run(&stage, &["top", "--users", "1"]).await;
+    assert_eq!(few.out.lines().count(), 8, "{}", few.out);
+}
+
+#[tokio::test]
 async fn what_a_killed_process_left_behind_is_replaced_and_a_second_gateway_does_not_start() {
     let (stage, mut process) = Setup::new().rest(STATE).spawn().await;
     process.signal("KILL").await;

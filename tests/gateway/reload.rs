@@ -237,3 +237,51 @@ async fn the_program_notices_changed_files_and_sighup_and_says_which_key_cannot_
     process.signal("HUP").await;
     eventually("the good one is in force", async || metric("1").await).await;
 }
+
+#[tokio::test]
+async fn the_level_of_the_log_and_the_limits_change_while_it_runs() {
+    let (stage, mut process) = Setup::new().rest("[log]\nlevel = \"info\"\n").spawn().await;
+    let address = process.address;
+    let ask = async |path: &str| {
+        let mut client = Client::connect(address).await;
+        client.send(get(path)).await;
+        client.reply().await
+    };
+    ask("/livy/version").await.expect_status(200);
+    process.logs("\"operation\":\"version\"").await;
+    let told = stage.read("gateway.toml");
+    let quiet = told.replace("level = \"info\"", "level = \"warn\"").replace(
+        "read = { rate = \"100000/s\", burst = 1000000 }",
+        "read = { rate = \"1/h\", burst = 1, delay = \"0s\" }",
+    );
+    assert_ne!(quiet, told);
+    stage.write("gateway.toml", &quiet);
+    process.signal("HUP").await;
+    eventually("the new limit holds", async || {
+        ask("/livy/version").await.status == 429
+    })
+    .await;
+    stage.write(
+        "gateway.toml",
+        &told.replace("level = \"info\"", "level = \"debug\""),
+    );
+    process.signal("HUP").await;
+    process.logs("\"the level of the log\"").await;
+    // Of the requests between, no line was written; of this one there is.
+    ask("/livy/sessions").await.expect_status(200);
+    let first = process.logs("\"message\":\"request\"").await;
+    assert!(first.contains("\"operation\":\"list_sessions\""), "{first}");
+}
+
+#[tokio::test]
+async fn a_warning_that_comes_again_and_again_is_counted() {
+    let (stage, mut process) = Setup::new().spawn().await;
+    stage.livy.stop();
+    let mut client = Client::connect(process.address).await;
+    for _ in 0..50 {
+        client.send(get("/livy/version")).await;
+        client.reply().await.expect_status(503);
+    }
+    let left_out = process.logs("lines like one above were left out").await;
+    assert!(left_out.contains("src/upstream.rs"), "{left_out}");
+}

@@ -23,7 +23,7 @@ impl Process {
         let mut child = Command::new(super::program())
             .args(["serve", "--config"])
             .arg(config)
-            .env("LIVY_GATEWAY_LOG", "info")
+            .env_remove("LIVY_GATEWAY_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
