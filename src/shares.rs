@@ -1,11 +1,12 @@
 //! Livy shared out: so many requests of all users at once, and nobody may hold more than is still free.
 //!
 //! Livy answers with a bounded number of threads, and a deletion or a stuck driver keeps one for minutes. By that rule
-//! one user alone comes to half of what there is, two to a third each, and there is always as much left as the busiest
-//! has: users whose requests are stuck wait for their own, and leave room for the next. It needs no rates, no weights and
-//! no look at who else is there (dynamic thresholds, as switches share out their buffers: Choudhury and Hahne, IEEE/ACM
-//! Transactions on Networking 6(2), 1998). What takes load away may go further, to three quarters: whoever has filled
-//! Livy can still cancel and delete.
+//! one user alone comes to somewhat less than half of what there is, two to a third each, and as much as the busiest has
+//! is left: users whose requests are stuck wait for their own, and leave room for the next. It needs no rates, no weights
+//! and no look at who else is there (dynamic thresholds, as switches share out their buffers: Choudhury and Hahne,
+//! IEEE/ACM Transactions on Networking 6(2), 1998). The last eighth is for those who hold nothing, one each, so that many
+//! stuck users do not add up to everything. What takes load away may go three times as far: whoever has filled their
+//! part can still cancel and delete.
 //!
 //! A request that its client gave up, or that took too long, holds its share for a while longer: Livy does not notice.
 
@@ -206,12 +207,13 @@ impl Shares {
         let taken = self.taken.load(Ordering::SeqCst);
         let own = seat.at_livy.load(Ordering::Relaxed) as usize;
         let free = self.most.load(Ordering::Relaxed).saturating_sub(taken);
+        let last = self.most.load(Ordering::Relaxed) / KEPT_OF;
+        let for_all = free.saturating_sub(last);
         let may_hold = match worth {
-            Worth::Ordinary => free,
-            Worth::Relief => free.saturating_mul(3),
+            Worth::Ordinary => for_all,
+            Worth::Relief => for_all.saturating_mul(3),
         };
-        // The very first of a tiny Livy is one that leaves nothing.
-        own < may_hold || (taken == 0 && free > 0)
+        own < may_hold || (own == 0 && free > 0)
     }
 
     fn try_take(self: &Arc<Self>, seat: &Arc<Seat>, worth: Worth) -> Option<Share> {
@@ -261,6 +263,8 @@ impl Drop for Share {
     }
 }
 
+/// One in so many is for those who hold nothing.
+const KEPT_OF: usize = 8;
 /// Of all users together.
 const WAITING_MAX: usize = 2048;
 /// Of one user, whose requests under way are bounded anyway, but for deletions.
@@ -316,8 +320,8 @@ mod tests {
         let livy = Livy::new();
         let seats: Vec<Arc<Seat>> = (0..4).map(|_| Arc::default()).collect();
         let held: Vec<_> = seats.iter().map(|seat| livy.fill(seat, 128)).collect();
-        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [64, 32, 16, 8]);
-        assert_eq!(livy.shares.figures().taken, 120);
+        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [56, 28, 14, 7]);
+        assert_eq!(livy.shares.figures().taken, 105);
     }
 
     #[test]
@@ -377,6 +381,18 @@ mod tests {
     }
 
     #[test]
+    fn many_stuck_users_together_leave_something_to_the_next() {
+        let livy = Livy::new();
+        let mut held = Vec::new();
+        for stuck in 0..20 {
+            let seat: Arc<Seat> = Arc::default();
+            held.extend(livy.fill(&seat, 128));
+            let next: Arc<Seat> = Arc::default();
+            assert!(!livy.fill(&next, 128).is_empty(), "after {stuck} others");
+        }
+    }
+
+    #[test]
     fn a_livy_of_one_serves_one() {
         let livy = Livy::new();
         let seat: Arc<Seat> = Arc::default();
@@ -399,8 +415,8 @@ mod tests {
             Box::pin(taken).now_or_never()?.ok()
         };
         let deletions: Vec<_> = std::iter::from_fn(|| relief(&stuck)).collect();
-        assert_eq!(deletions.len(), 32, "three quarters together");
-        assert_eq!(livy.fill(&other, 128).len(), 16);
+        assert_eq!(deletions.len(), 28, "half as much again");
+        assert_eq!(livy.fill(&other, 128).len(), 14);
     }
 
     #[test]
@@ -425,7 +441,7 @@ mod tests {
         let livy = Livy::new();
         let mut held = Vec::new();
         let mut waiting = Vec::new();
-        // 128, 64 … 1 of 256: eight users leave one, and none of them may take it.
+        // 112, 56 … 1 of 256: eight users leave the last eighth, and none of them may take it.
         for _ in 0..8 {
             let seat: Arc<Seat> = Arc::default();
             held.extend(livy.fill(&seat, 256));
@@ -438,7 +454,7 @@ mod tests {
         assert_eq!(
             livy.shares.figures(),
             ShareFigures {
-                taken: 255,
+                taken: 224,
                 waiting: WAITING_MAX
             }
         );
@@ -448,7 +464,7 @@ mod tests {
         let another = livy.ask(&ninth, 256).now_or_never();
         assert!(
             matches!(another, Some(Err(NoShare))),
-            "there is nothing left, and no room to wait"
+            "one is what it gets, and there is no room to wait"
         );
     }
 

@@ -1,6 +1,9 @@
 //! What the gateway says about itself: who somebody is to it, what they hold and may hold, and to those who look after
 //! others' sessions what everybody holds. Livy hears nothing of it.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
 use http::Response;
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -13,7 +16,8 @@ use super::{Gateway, browser};
 use crate::access;
 use crate::denial::Denial;
 use crate::holdings::{Holding, Holdings, by_number};
-use crate::identity::{Acting, Principal};
+use crate::identity::{Acting, LivyUser, Principal};
+use crate::limits::{ClassLimit, UserLimits};
 use crate::listener::Peer;
 use crate::livy::query::Page;
 use crate::livy::{Inquiry, Kind, LimitClass, Topic, list};
@@ -31,6 +35,8 @@ struct Me<'a> {
     /// Nothing where they are not known: of a person for whom a service acts, only a users file tells them.
     groups: Option<Vec<&'a str>>,
     role: Option<&'static str>,
+    /// How fast the user may ask; what is shared with others is not in it.
+    limits: Pace,
     /// Empty where the groups decide and are not known; `notice` says so.
     quota: Vec<Pot>,
     notice: Option<String>,
@@ -38,6 +44,25 @@ struct Me<'a> {
     batches: Vec<Holding>,
     /// How old the states are.
     list_age_seconds: Option<u64>,
+}
+
+/// The user's own limits.
+#[derive(Debug, Serialize)]
+struct Pace {
+    /// The rule that says so, as `[[limits.for]]` writes it, or `default`.
+    set_by: String,
+    concurrent_requests: Option<u32>,
+    #[serde(flatten)]
+    classes: BTreeMap<&'static str, PaceOfClass>,
+}
+
+/// So many in the long run, so many at once, and how long one over that is held back before it is refused.
+#[derive(Debug, Serialize)]
+struct PaceOfClass {
+    rate: String,
+    burst: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
 }
 
 /// One scope that counts for the caller: what is held there, and what may be.
@@ -138,6 +163,7 @@ impl Gateway {
                 .as_ref()
                 .map(|groups| groups.iter().map(AsRef::as_ref).collect()),
             role: role.map(roles::Role::word),
+            limits: pace(&policy.limits.users, user, known),
             quota,
             notice,
             sessions: self.held_by(acting, Kind::Session, &holdings).await,
@@ -177,6 +203,24 @@ impl Gateway {
             shared.lists.want(kind, now.saturating_sub(super::listing::FRESH));
         }
         shared.holdings()
+    }
+}
+
+fn pace(limits: &UserLimits, user: &LivyUser, groups: Groups<'_>) -> Pace {
+    let (limits, rule) = limits.of(user, groups);
+    let class = |class: LimitClass| {
+        let ClassLimit { rate, delay } = limits.of(class)?;
+        let pace = PaceOfClass {
+            rate: rate.to_string(),
+            burst: rate.burst().get(),
+            delay_ms: u64::try_from(delay.as_millis()).ok().filter(|delay| *delay > 0),
+        };
+        Some((class.word(), pace))
+    };
+    Pace {
+        set_by: rule.map_or_else(|| "default".to_owned(), |rule| rule.whose.to_string()),
+        concurrent_requests: limits.concurrent_requests.map(NonZeroU32::get),
+        classes: LimitClass::ALL.into_iter().filter_map(class).collect(),
     }
 }
 

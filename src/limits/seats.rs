@@ -252,8 +252,8 @@ impl UserCounters {
         Ok(presence)
     }
 
-    /// Spends one of the user's own limit, and one of each that the user shares; nothing if one of them is used up, so
-    /// that who is refused takes nothing from anybody.
+    /// Spends one of the user's own limit, and one of each that the user shares; nothing if one of them was used up, so
+    /// that who is refused takes nothing from others.
     pub fn spend(&self, seat: &Arc<Seat>, user: &LivyUser, groups: Groups<'_>, class: LimitClass) -> Verdict {
         let exceeded = |scope, Spent { rate, wait, .. }| Exceeded {
             class,

@@ -101,6 +101,13 @@ impl ClassLimits {
 }
 
 impl UserLimits {
+    /// The user's own limits, and the rule that sets them; none if the defaults hold.
+    pub fn of(&self, user: &LivyUser, groups: Groups<'_>) -> (ClassLimits, Option<&LimitRule>) {
+        let rule = self.rule_of(user, groups).and_then(|rule| self.rules.get(rule));
+        let limits = rule.map_or(self.default, |rule| rule.limits.or(&self.default));
+        (limits, rule)
+    }
+
     /// The rule that sets the user's own limits, by its place among the rules; none if the defaults hold. Groups that
     /// are not known decide nothing: for a time that makes a limit the common one, and no more than that.
     pub fn rule_of(&self, user: &LivyUser, groups: Groups<'_>) -> Option<usize> {

@@ -18,6 +18,38 @@ async fn create(rig: &Rig, user: &str, path: &str, body: &str) -> Value {
     reply.expect_status(201).json()
 }
 
+#[tokio::test]
+async fn everybody_learns_how_fast_they_may_ask() {
+    let limits = "[[limits.for]]\nuser = \"bob\"\ncreate = { rate = \"60/min\", burst = 30 }\nconcurrent_requests = 7\n";
+    let rig = Setup::new().default_limits().rest(limits).start().await;
+    let alice = me(&rig, "alice").await;
+    assert_eq!(
+        alice["limits"],
+        json!({
+            "set_by": "default",
+            "concurrent_requests": 64,
+            "create": {"rate": "10/min", "burst": 10},
+            "statement": {"rate": "300/min", "burst": 60},
+            "read": {"rate": "20/s", "burst": 100, "delay_ms": 3000},
+            "upload": {"rate": "30/min", "burst": 10},
+        })
+    );
+    let bob = me(&rig, "bob").await;
+    assert_eq!(
+        (
+            &bob["limits"]["set_by"],
+            &bob["limits"]["create"],
+            &bob["limits"]["concurrent_requests"]
+        ),
+        (
+            &json!("user bob"),
+            &json!({"rate": "60/min", "burst": 30}),
+            &json!(7)
+        )
+    );
+    assert_eq!(bob["limits"]["read"], alice["limits"]["read"]);
+}
+
 async fn me(rig: &Rig, user: &str) -> Value {
     ask(rig, user, "/livy/gateway/me").await.expect_status(200).json()
 }
