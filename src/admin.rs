@@ -139,7 +139,7 @@ async fn livy(policy: &Policy, upstream: &Upstream) -> Response<Full<Bytes>> {
         ),
         Err(failure) => text(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("Livy does not answer: {failure:?}\n"),
+            format!("Livy does not answer: {}\n", failure.in_words()),
         ),
     }
 }

@@ -47,7 +47,7 @@ pub fn serve(config: &Path) -> anyhow::Result<()> {
     logging::start(log.format, log.level, Arc::clone(&clock)).context("the log could not be started")?;
     metrics::install().context("the metrics could not be started")?;
     for notice in policy.insecure.iter().chain(&policy.warnings) {
-        warn!("{notice}");
+        warn!(target: logging::NOTICE, "{notice}");
     }
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let app = App::start(policy, clock, workers)?;
@@ -183,19 +183,19 @@ impl App {
                     info!("SIGHUP: the configuration is loaded again");
                     self.shared.audit.reopen();
                     let outcome = reloader.reload(&self.shared.logins, &self.shared.users);
-                    self.audit_reload("SIGHUP".to_owned(), &outcome);
+                    self.reloaded("SIGHUP".to_owned(), &outcome);
                 }
                 Some(order) = reloads.recv() => {
                     info!(uid = order.by, "an operator has the configuration loaded again");
                     self.shared.audit.reopen();
                     let outcome = reloader.reload(&self.shared.logins, &self.shared.users);
-                    self.audit_reload(format!("uid:{}", order.by), &outcome);
+                    self.reloaded(format!("uid:{}", order.by), &outcome);
                     // Nobody may be left to be told.
                     let _ = order.answer.send(outcome);
                 }
                 _ = look.tick() => {
                     if let Some(outcome) = reloader.look(&self.shared.logins, &self.shared.users) {
-                        self.audit_reload("changed file".to_owned(), &outcome);
+                        self.reloaded("changed file".to_owned(), &outcome);
                     }
                 }
                 _ = upkeep.tick() => metrics::upkeep(),
@@ -209,8 +209,11 @@ impl App {
         }
     }
 
-    /// `by` is what had it loaded.
-    fn audit_reload(&self, by: String, outcome: &Reloaded) {
+    /// What a reload leads to. `by` is what had it loaded.
+    fn reloaded(&self, by: String, outcome: &Reloaded) {
+        self.shared
+            .shares
+            .set_most(self.policy.current().livy.requests_at_once);
         let mut entry = match outcome {
             Reloaded::InForce { generation, .. } => {
                 Entry::new(Event::Reload, Decision::Done).because(format!("load {generation}"))
@@ -379,10 +382,7 @@ impl Worker {
         loop {
             tokio::select! {
                 _ = self.draining.wait_for(|draining| *draining) => break,
-                _ = sweep.tick() => {
-                    upstream.sweep();
-                    self.shared.shares.sweep(self.shared.clock.monotonic());
-                }
+                _ = sweep.tick() => upstream.sweep(),
             }
         }
         let mut glance = every(GLANCE);

@@ -103,7 +103,11 @@ impl Shared {
             instance,
             untold: Arc::default(),
             turns: Turns::default(),
-            shares: Arc::default(),
+            shares: {
+                let shares: Arc<Shares> = Arc::default();
+                shares.set_most(policy.current().livy.requests_at_once);
+                shares
+            },
             users: LiveCounters::new(policy.current().limits.users.clone(), Arc::clone(&clock)),
             held_back: AtomicUsize::new(0),
             policy,

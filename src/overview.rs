@@ -59,10 +59,9 @@ async fn by_name(
         let counters = users.current();
         let mut asked = counters.busiest(top_users);
         for name in &policy.admin.users {
-            let figures = LivyUser::from_record(name).and_then(|user| counters.figures_of(&user));
             let is_new = |user: &LivyUser| asked.iter().all(|known| known.user != *user);
-            let figures = figures.filter(|figures| is_new(&figures.user));
-            asked.extend(figures);
+            let user = LivyUser::from_record(name).filter(is_new);
+            asked.extend(user.map(|user| counters.figures_of(&user)));
         }
         asked
     };

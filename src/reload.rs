@@ -92,7 +92,7 @@ impl Reloader {
 
     fn put_in_force(&mut self, new: Policy, logins: &Logins, users: &LiveCounters) -> Reloaded {
         for insecure in &new.insecure {
-            warn!("{insecure}");
+            warn!(target: logging::NOTICE, "{insecure}");
         }
         metrics::config_loaded(self.clock.wall(), new.insecure.len());
         logins.set_limits(new.limits.strangers);

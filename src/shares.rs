@@ -8,7 +8,8 @@
 //! stuck users do not add up to everything. What takes load away may go three times as far: whoever has filled their
 //! part can still cancel and delete.
 //!
-//! A request that its client gave up, or that took too long, holds its share for a while longer: Livy does not notice.
+//! A request that its client gave up, or that took too long, holds its share until Livy answers it, for as long as Livy may
+//! take: it does not notice.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,6 @@ pub struct Shares {
     taken: AtomicUsize,
     waiting: AtomicUsize,
     queue: Mutex<VecDeque<Line>>,
-    lingering: Mutex<Vec<(Duration, Share)>>,
 }
 
 /// Those of one user who wait for the same.
@@ -53,6 +53,8 @@ pub struct Share {
     /// Nothing once it is given back.
     shares: Option<Arc<Shares>>,
     seat: Arc<Seat>,
+    /// Whether it was waited for.
+    pub(crate) is_late: bool,
 }
 
 /// Nothing came free in time, or too many wait.
@@ -78,17 +80,13 @@ impl Drop for Waiting<'_> {
 }
 
 impl Shares {
-    /// A share of `most` for the user of this seat; waits for one as long as `patience`.
+    /// A share for the user of this seat; waits for one as long as `patience`.
     pub async fn take(
         self: &Arc<Self>,
         seat: &Arc<Seat>,
         worth: Worth,
-        most: usize,
         (patience, deadlines): (Duration, &Deadlines),
     ) -> Result<Share, NoShare> {
-        if self.most.load(Ordering::Relaxed) != most {
-            self.most.store(most, Ordering::SeqCst);
-        }
         if self.waiting.load(Ordering::SeqCst) == 0
             && let Some(share) = self.try_take(seat, worth)
         {
@@ -98,20 +96,11 @@ impl Shares {
         Box::pin(self.wait(seat, worth, patience, deadlines)).await
     }
 
-    /// Keeps the share of a request that nobody waits for any more, and that Livy may still work at, until then.
-    pub fn linger(&self, share: Share, until: Duration) {
-        let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
-        lingering.push((until, share));
-    }
-
-    /// Gives back what has lingered long enough. Call it about once a second.
-    pub fn sweep(&self, now: Duration) {
-        let over: Vec<_> = {
-            let mut lingering = self.lingering.lock().unwrap_or_else(PoisonError::into_inner);
-            lingering.extract_if(.., |(until, _)| *until <= now).collect()
-        };
-        // Not under the lock: what is given back admits others.
-        drop(over);
+    /// How many there may be from now on.
+    pub fn set_most(self: &Arc<Self>, most: usize) {
+        if self.most.swap(most, Ordering::SeqCst) < most {
+            self.admit();
+        }
     }
 
     /// How it is shared out now.
@@ -136,7 +125,10 @@ impl Shares {
         // What came free between the first look and now was given to nobody.
         self.admit();
         match deadlines.limit(patience, receiver).await {
-            Ok(Ok(share)) => Ok(share),
+            Ok(Ok(mut share)) => {
+                share.is_late = true;
+                Ok(share)
+            }
             Ok(Err(_)) | Err(_) => Err(NoShare),
         }
     }
@@ -145,6 +137,8 @@ impl Shares {
         let mut queue = self.lock();
         if self.waiting.load(Ordering::SeqCst) == 0 {
             queue.clear();
+        } else if queue.len() > LINES_KEPT {
+            queue.retain(|line| line.waiters.iter().any(|waiter| !waiter.is_closed()));
         }
         let own = queue
             .iter_mut()
@@ -166,10 +160,10 @@ impl Shares {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             return Ok(Place::InLine(receiver));
         };
-        if own.waiters.len() >= WAITING_OF_ONE_MAX {
+        if own.waiters.len() >= worth.waiting_max() {
             own.waiters.retain(|waiter| !waiter.is_closed());
         }
-        if own.waiters.len() >= WAITING_OF_ONE_MAX || self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
+        if own.waiters.len() >= worth.waiting_max() || self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
             return Err(NoShare);
         }
         let (sender, receiver) = oneshot::channel();
@@ -226,6 +220,7 @@ impl Shares {
         Some(Share {
             shares: Some(Arc::clone(self)),
             seat: Arc::clone(seat),
+            is_late: false,
         })
     }
 
@@ -267,8 +262,18 @@ impl Drop for Share {
 const KEPT_OF: usize = 8;
 /// Of all users together.
 const WAITING_MAX: usize = 2048;
-/// Of one user, whose requests under way are bounded anyway, but for deletions.
-const WAITING_OF_ONE_MAX: usize = 256;
+/// Beyond so many it is worth a look which of them have been left.
+const LINES_KEPT: usize = 64;
+
+impl Worth {
+    /// How many of one user may wait; what takes load away does so without its client, and is not limited otherwise.
+    const fn waiting_max(self) -> usize {
+        match self {
+            Self::Ordinary => 256,
+            Self::Relief => 64,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -303,10 +308,8 @@ mod tests {
         ) -> impl Future<Output = Result<Share, NoShare>> + Unpin + use<> {
             let (shares, deadlines, seat) =
                 (Arc::clone(&self.shares), self.deadlines.clone(), Arc::clone(seat));
-            Box::pin(async move {
-                let patience = (PATIENCE, &deadlines);
-                shares.take(&seat, Worth::Ordinary, most, patience).await
-            })
+            shares.set_most(most);
+            Box::pin(async move { shares.take(&seat, Worth::Ordinary, (PATIENCE, &deadlines)).await })
         }
 
         /// As many as this one gets without waiting.
@@ -407,11 +410,7 @@ mod tests {
         let relief = |seat: &Arc<Seat>| {
             let (shares, deadlines, seat) =
                 (Arc::clone(&livy.shares), livy.deadlines.clone(), Arc::clone(seat));
-            let taken = async move {
-                shares
-                    .take(&seat, Worth::Relief, 128, (PATIENCE, &deadlines))
-                    .await
-            };
+            let taken = async move { shares.take(&seat, Worth::Relief, (PATIENCE, &deadlines)).await };
             Box::pin(taken).now_or_never()?.ok()
         };
         let deletions: Vec<_> = std::iter::from_fn(|| relief(&stuck)).collect();
@@ -420,20 +419,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_nobody_waits_for_any_more_holds_its_share_for_a_while() {
+    fn more_room_is_given_out_at_once() {
         let livy = Livy::new();
         let seat: Arc<Seat> = Arc::default();
-        for share in livy.fill(&seat, 4) {
-            livy.shares.linger(share, Duration::from_secs(30));
-        }
-        assert!(livy.fill(&seat, 4).is_empty());
-        let mut waiting = livy.ask(&seat, 4);
+        let _held = livy.fill(&seat, 2);
+        let mut waiting = livy.ask(&seat, 2);
         assert!((&mut waiting).now_or_never().is_none());
-        livy.shares.sweep(Duration::from_secs(29));
-        assert_eq!(livy.shares.figures().taken, 2);
-        livy.shares.sweep(Duration::from_secs(30));
-        assert!(waiting.now_or_never().unwrap().is_ok());
-        assert_eq!(livy.shares.figures().taken, 0);
+        livy.shares.set_most(8);
+        assert!(waiting.now_or_never().unwrap().is_ok_and(|share| share.is_late));
     }
 
     #[test]
@@ -445,7 +438,7 @@ mod tests {
         for _ in 0..8 {
             let seat: Arc<Seat> = Arc::default();
             held.extend(livy.fill(&seat, 256));
-            for _ in 0..WAITING_OF_ONE_MAX {
+            for _ in 0..Worth::Ordinary.waiting_max() {
                 let mut one = livy.ask(&seat, 256);
                 assert!((&mut one).now_or_never().is_none());
                 waiting.push(one);
@@ -473,7 +466,7 @@ mod tests {
         let livy = Livy::new();
         let seat: Arc<Seat> = Arc::default();
         let _held = livy.fill(&seat, 2);
-        let mut waiting: Vec<_> = (0..WAITING_OF_ONE_MAX)
+        let mut waiting: Vec<_> = (0..Worth::Ordinary.waiting_max())
             .map(|_| {
                 let mut one = livy.ask(&seat, 2);
                 assert!((&mut one).now_or_never().is_none());

@@ -5,6 +5,7 @@
 
 mod body;
 mod connect;
+mod in_flight;
 mod paced;
 mod pool;
 mod reply;
@@ -55,6 +56,15 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// For operators.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Unreachable => "it cannot be reached",
+            Self::Stale | Self::Lost => "it closed the connection",
+            Self::TimedOut => "it took too long",
+        }
+    }
+
     /// What the client is told. `look` says where the outcome can be seen.
     pub const fn denial(self, is_safe: bool, look: &'static str) -> Denial {
         match (self, is_safe) {
@@ -106,6 +116,7 @@ impl Upstream {
             // Livy may answer before it took the whole upload; such a connection is not fit for another request.
             is_kept: upload.is_none(),
             reuse,
+            patience: limit,
         };
         let upload = upload.map(|body| Paced::new(body, Arc::clone(&deadline), limit).boxed_unsync());
         let request = with_body(outbound, upload);
@@ -141,14 +152,16 @@ impl Upstream {
             is_safe,
             is_kept,
             reuse,
+            patience,
         } = terms;
+        let patience = (patience, &self.0.deadlines);
         if reuse == Reuse::Allowed {
             while let Some(mut kept) = self.0.pool.take(livy, self.0.clock.monotonic(), is_safe) {
                 if kept.sender.ready().await.is_err() {
                     continue;
                 }
                 metrics::upstream_reused();
-                match kept.sender.try_send_request(request).await {
+                match in_flight::send(&mut kept, request, share, patience).await {
                     Ok(answer) => return Ok(self.lend(kept, answer, livy, is_kept, share.take())),
                     Err(mut error) => match error.take_message() {
                         Some(unsent) => request = unsent,
@@ -162,7 +175,7 @@ impl Upstream {
         }
         // Boxed, since it is rare and large: it would be carried along by every request.
         let mut fresh = Box::pin(self.connect(livy)).await?;
-        match fresh.sender.try_send_request(request).await {
+        match in_flight::send(&mut fresh, request, share, patience).await {
             Ok(answer) => Ok(self.lend(fresh, answer, livy, is_kept, share.take())),
             Err(mut error) => {
                 warn!(error = %error.error(), "Livy closed the connection without an answer");
@@ -208,10 +221,11 @@ struct Terms {
     is_safe: bool,
     is_kept: bool,
     reuse: Reuse,
+    /// How long Livy has once more when nobody waits any more.
+    patience: Duration,
 }
 
-/// How long Livy may take for this.
-pub const fn limit(timeouts: &Timeouts, class: TimeoutClass) -> Duration {
+const fn limit(timeouts: &Timeouts, class: TimeoutClass) -> Duration {
     match class {
         TimeoutClass::Read => timeouts.read,
         TimeoutClass::Create => timeouts.create,

@@ -29,8 +29,11 @@ pub(super) struct Top {
 
 impl Top {
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let mut before = self.look()?;
         let is_terminal = io::stdout().is_terminal();
+        if is_terminal {
+            super::print("\u{1b}[H\u{1b}[2Jlooking for a second…\n")?;
+        }
+        let mut before = self.look()?;
         loop {
             thread::sleep(SECOND);
             let now = self.look()?;
@@ -93,7 +96,7 @@ impl Samples {
 
     /// Of all its series together.
     fn sum(&self, name: &str) -> f64 {
-        self.named(name).map(|sample| sample.value).sum()
+        self.named(name).fold(0.0, |sum, sample| sum + sample.value)
     }
 
     fn of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
@@ -102,7 +105,9 @@ impl Samples {
                 .iter()
                 .all(|(key, value)| sample.labels.get(*key).is_some_and(|known| known == value))
         };
-        self.named(name).filter(is_it).map(|sample| sample.value).sum()
+        self.named(name)
+            .filter(is_it)
+            .fold(0.0, |sum, sample| sum + sample.value)
     }
 
     /// By the value of a label.
@@ -122,6 +127,11 @@ fn page(before: &Samples, now: &Samples) -> String {
     let grown = |name| (now.sum(name) - before.sum(name)).max(0.0);
     let gauge = |name| now.sum(name);
     let is_on = |name| gauge(name) > 0.5;
+    let list_age = now
+        .named(names::LIST_AGE)
+        .map(|sample| sample.value)
+        .fold(0.0, f64::max);
+    let failing = reasons(before, now, |code| LIVY_FAILS.contains(&code));
     let trouble = [
         (
             !is_on(names::LEDGER_AVAILABLE),
@@ -131,6 +141,9 @@ fn page(before: &Samples, now: &Samples) -> String {
             is_on(names::IMPERSONATION_OFF),
             "LIVY IGNORES IMPERSONATION: CREATIONS ARE REFUSED",
         ),
+        (!failing.is_empty(), "LIVY FAILS"),
+        (list_age > OLD_LIST, "LIVY'S LISTS ARE OLD"),
+        (gauge(names::UPSTREAM_WAITING) > 0.5, "requests wait for Livy"),
         (
             !is_on(names::CONFIG_OK),
             "the last configuration was refused; the one before is in force",
@@ -148,10 +161,6 @@ fn page(before: &Samples, now: &Samples) -> String {
     let version = now
         .named(names::BUILD_INFO)
         .find_map(|sample| sample.labels.get("version"));
-    let list_age = now
-        .named(names::LIST_AGE)
-        .map(|sample| sample.value)
-        .fold(0.0, f64::max);
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
@@ -164,7 +173,7 @@ fn page(before: &Samples, now: &Samples) -> String {
         "requests  {}/s, refused {}/s{}; held back {}",
         grown(names::REQUESTS),
         grown(names::DENIALS),
-        reasons(before, now),
+        reasons(before, now, |_| true),
         gauge(names::DELAYED),
     );
     let _ = writeln!(
@@ -187,14 +196,14 @@ fn page(before: &Samples, now: &Samples) -> String {
     text
 }
 
-/// The most frequent refusals of this second.
-fn reasons(before: &Samples, now: &Samples) -> String {
+/// The most frequent refusals of this second, of those that are asked for.
+fn reasons(before: &Samples, now: &Samples, is_asked_for: impl Fn(&str) -> bool) -> String {
     let earlier = before.by(names::DENIALS, "code");
     let mut grown: Vec<_> = now
         .by(names::DENIALS, "code")
         .into_iter()
         .map(|(code, count)| (code, count - earlier.get(code).copied().unwrap_or_default()))
-        .filter(|(_, count)| *count > 0.0)
+        .filter(|(code, count)| *count > 0.0 && is_asked_for(code))
         .collect();
     grown.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     grown.truncate(REASONS_SHOWN);
@@ -223,7 +232,7 @@ fn times(before: &Samples, now: &Samples, histogram: &str) -> String {
     buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let all = buckets.last().map_or(0.0, |(_, count)| *count);
     if all <= 0.0 {
-        return "asked for nothing".to_owned();
+        return "nothing answered".to_owned();
     }
     let below = |share: f64| {
         let bucket = buckets.iter().find(|(_, count)| *count >= all * share);
@@ -254,6 +263,7 @@ fn users(before: &Samples, now: &Samples) -> Vec<Vec<String>> {
         "USER",
         "REQUESTS/S",
         "REFUSED/S",
+        "AT LIVY",
         "SESSIONS",
         "BATCHES",
         "CORES",
@@ -264,14 +274,23 @@ fn users(before: &Samples, now: &Samples) -> Vec<Vec<String>> {
         let Some(user) = sample.labels.get("user") else {
             continue;
         };
+        let of = |samples: &Samples, name| samples.of(name, &[("user", user)]);
+        let was_there = before
+            .named(names::USER_REQUESTS)
+            .any(|sample| sample.labels.get("user") == Some(user));
         let grown = |name| {
-            let of = |samples: &Samples| samples.of(name, &[("user", user)]);
-            (of(now) - of(before)).max(0.0)
+            // Of who has just come onto the page it is not known what was before.
+            if was_there {
+                (of(now, name) - of(before, name)).max(0.0).to_string()
+            } else {
+                "-".to_owned()
+            }
         };
         let mut row = vec![
             plain(user),
-            grown(names::USER_REQUESTS).to_string(),
-            grown(names::USER_REFUSALS).to_string(),
+            grown(names::USER_REQUESTS),
+            grown(names::USER_REFUSALS),
+            of(now, names::USER_AT_LIVY).to_string(),
         ];
         row.extend(Dimension::ALL.map(|dimension| {
             let of = |name| now.of(name, &[("user", user), ("dimension", dimension.word())]);
@@ -301,6 +320,15 @@ fn gibibytes(bytes: f64) -> String {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+/// In seconds; as the alert has it.
+const OLD_LIST: f64 = 120.0;
+const LIVY_FAILS: [&str; 5] = [
+    "upstream_unreachable",
+    "upstream_timeout",
+    "upstream_lost",
+    "upstream_login_failed",
+    "outcome_unknown",
+];
 const REASONS_SHOWN: usize = 3;
 
 #[cfg(test)]
@@ -312,6 +340,8 @@ mod tests {
 livy_gateway_requests_total{operation=\"version\",outcome=\"done\"} 10
 livy_gateway_denials_total{code=\"rate_limited\"} 1
 livy_gateway_upstream_seconds_bucket{operation=\"version\",le=\"0.01\"} 10
+livy_gateway_upstream_seconds_bucket{operation=\"version\",le=\"0.1\"} 10
+livy_gateway_upstream_seconds_bucket{operation=\"version\",le=\"5\"} 10
 livy_gateway_upstream_seconds_bucket{operation=\"version\",le=\"+Inf\"} 10
 livy_gateway_user_requests_total{user=\"alice\"} 5
 livy_gateway_ledger_available 1
@@ -331,6 +361,12 @@ livy_gateway_upstream_requests 3
 livy_gateway_upstream_requests_max 128
 livy_gateway_user_requests_total{user=\"alice\"} 12
 livy_gateway_user_refusals_total{user=\"alice\"} 3
+livy_gateway_user_upstream_requests{user=\"alice\"} 2
+livy_gateway_user_requests_total{user=\"bob\"} 900
+livy_gateway_user_quota{user=\"bob\",dimension=\"sessions\"} +Inf
+livy_gateway_user_quota{user=\"bob\",dimension=\"batches\"} +Inf
+livy_gateway_user_quota{user=\"bob\",dimension=\"cores\"} +Inf
+livy_gateway_user_quota{user=\"bob\",dimension=\"memory\"} +Inf
 livy_gateway_user_held{user=\"alice\",dimension=\"sessions\"} 2
 livy_gateway_user_held{user=\"alice\",dimension=\"memory\"} 3221225472
 livy_gateway_user_quota{user=\"alice\",dimension=\"sessions\"} 6
@@ -360,12 +396,13 @@ livy_gateway_impersonation_off 0
             lines[2],
             "Livy      10/s, half ≤ 10 ms, 90 % ≤ 100 ms, 99 % beyond all buckets; 3 requests there of 128, 0 wait"
         );
-        assert_eq!(lines[3], "gateway   asked for nothing");
+        assert_eq!(lines[3], "gateway   nothing answered");
         assert_eq!(
             lines[6..],
             [
-                "USER   REQUESTS/S  REFUSED/S  SESSIONS  BATCHES  CORES  MEMORY",
-                "alice  7           3          2 of 6    0 of 20  0      3 GiB of 256 GiB"
+                "USER   REQUESTS/S  REFUSED/S  AT LIVY  SESSIONS  BATCHES  CORES  MEMORY",
+                "alice  7           3          2        2 of 6    0 of 20  0      3 GiB of 256 GiB",
+                "bob    -           -          0        0         0        0      0 GiB"
             ]
         );
     }
@@ -379,5 +416,8 @@ livy_gateway_impersonation_off 0
         let first = page.lines().next().unwrap();
         assert!(first.contains("THE LEDGER CANNOT BE WRITTEN"), "{first}");
         assert!(first.contains("LIVY IGNORES IMPERSONATION"), "{first}");
+        let gone = NOW.replace("code=\"missing_credentials\"", "code=\"upstream_timeout\"");
+        let page = super::page(&Samples::read(BEFORE), &Samples::read(&gone));
+        assert!(page.lines().next().unwrap().contains("LIVY FAILS"), "{page}");
     }
 }

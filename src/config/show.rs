@@ -380,10 +380,10 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
         "identity   {mapped}; {}",
         counted(raw.identity.delegate.len(), "delegate")
     );
-    let _ = writeln!(out, "{}", limits::summary(&raw.limits));
     let _ = writeln!(
         out,
-        "bodies     at most {}, uploads {}",
+        "{}; bodies {}, uploads {}",
+        limits::summary(&raw.limits),
         show_size(raw.requests.max_body.value),
         show_size(policy.requests.max_upload)
     );

@@ -29,13 +29,18 @@ impl Report<'_> {
         self.shared.audit.record(&entry);
     }
 
-    /// Somebody looks after a session of somebody else's. What ends it has records of its own.
+    /// Somebody looks after a session of somebody else's, or writes to it for them. What ends it has records of its own.
     pub(super) fn granted(&self, grant: &Grant, place: &Place) {
-        if let Some(role) = grant.role()
-            && !grant.operation().outlives_client()
-        {
+        let operation = grant.operation();
+        if operation.outlives_client() {
+            return;
+        }
+        if let Some(role) = grant.role() {
             let mut entry = self.entry(Event::Role, Decision::Allowed).about(place);
             entry.role = Some(role.word());
+            self.shared.audit.record(&entry);
+        } else if grant.livy_user() != grant.principal().livy_user() && !operation.method().is_safe() {
+            let entry = self.entry(Event::Delegation, Decision::Allowed).about(place);
             self.shared.audit.record(&entry);
         }
     }

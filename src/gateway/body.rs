@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::{Gateway, Held};
+use super::{Gateway, Shared};
 use crate::clock::Clock;
 use crate::deadlines::Deadline;
 use crate::denial::Denial;
@@ -24,12 +25,12 @@ impl Gateway {
         mut body: Incoming,
         limit: usize,
         method: Method,
-    ) -> Result<Bytes, Denial> {
+    ) -> Result<(Bytes, HeldBytes), Denial> {
         let too_large = Denial::BodyTooLarge { limit: limit as u64 };
         if body.size_hint().lower() > limit as u64 {
             return Err(too_large);
         }
-        let mut held = Held::new(&self.0.shared.waiting_bytes);
+        let mut held = HeldBytes::none(&self.0.shared);
         let mut pace = Pace::new(self);
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
@@ -51,7 +52,37 @@ impl Gateway {
                 whole.extend_from_slice(&data);
             }
         }
-        Ok(if whole.is_empty() { first } else { whole.freeze() })
+        let bytes = if whole.is_empty() { first } else { whole.freeze() };
+        Ok((bytes, held))
+    }
+}
+
+/// What a body holds of the memory that all bodies may hold together, until it was sent.
+#[derive(Debug)]
+pub(super) struct HeldBytes {
+    shared: Arc<Shared>,
+    bytes: usize,
+}
+
+impl HeldBytes {
+    fn none(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            bytes: 0,
+        }
+    }
+
+    /// Holds `more`, unless all together would hold more than `limit`.
+    fn grow(&mut self, more: usize, limit: usize) -> bool {
+        let before = self.shared.waiting_bytes.fetch_add(more, Ordering::Relaxed);
+        self.bytes = self.bytes.saturating_add(more);
+        before.saturating_add(more) <= limit
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.shared.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

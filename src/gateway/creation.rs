@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tracing::{error, info, warn};
 
 use super::answer::{AnswerBody, LIVYS_JSON};
+use super::body::HeldBytes;
 use super::errand::{Cargo, Done, Errand};
 use super::listing::own_row;
 use super::sessions::with_own_location;
@@ -38,6 +39,7 @@ use crate::upstream::Reuse;
 pub(super) struct Creation {
     kind: Kind,
     body: CheckedBody,
+    held: HeldBytes,
     reservation: Reservation,
 }
 
@@ -68,7 +70,7 @@ impl Gateway {
         grant: &Grant,
         kind: Kind,
         headers: &HeaderMap,
-        body: CheckedBody,
+        (body, held): (CheckedBody, HeldBytes),
     ) -> Result<Creation, Denial> {
         let (owner, principal) = (grant.livy_user(), grant.principal());
         let subject = principal.subject().to_string();
@@ -106,6 +108,7 @@ impl Gateway {
         Ok(Creation {
             kind,
             body,
+            held,
             reservation,
         })
     }
@@ -115,6 +118,7 @@ impl Gateway {
         let Creation {
             kind,
             body,
+            held,
             reservation,
         } = creation;
         let origin = Origin {
@@ -157,7 +161,9 @@ impl Gateway {
             Err(refusal) => return Done::without_livy(Err(self.refusal(refusal, &reservation).await)),
         }
         let _unsettled = Unsettled::new(&*shared.ledger, &shared.moments, key.clone());
+        let in_line = shared.clock.monotonic();
         let turn = shared.turns.take(&owner, policy.livy.creations_at_once).await;
+        let waited = shared.clock.monotonic().saturating_sub(in_line);
         let turn = turn.and_then(|turn| {
             if must_obey {
                 shared.impersonation.check(shared.clock.monotonic())?;
@@ -168,19 +174,31 @@ impl Gateway {
             Ok(turn) => turn,
             Err(denial) => {
                 self.settle(&key, Settlement::Gone).await;
-                return Done::without_livy(Err(denial));
+                return Done {
+                    waited,
+                    ..Done::without_livy(Err(denial))
+                };
             }
         };
         self.record(&audit::creation(&origin, &reservation, Decision::Allowed));
         let proxy_user = policy.livy.endpoint.proxy_user(&owner);
-        errand.cargo = Cargo::Json(body.render(proxy_user, Some(reservation.marker.as_str())).into());
+        let json = body.render(proxy_user, Some(reservation.marker.as_str()));
+        errand.cargo = Cargo::Json(json.into(), held);
         let mut done = self.carry_out(policy, &mut errand).await;
+        done.waited = done.waited.saturating_add(waited);
         done.answer = match done.answer {
             Ok(response) => reply::hold(&errand.asked(), response).await,
             Err(denial) => Err(denial),
         };
         drop(turn);
+        let answered = shared.clock.monotonic();
+        let is_lost = done.answer.is_err();
         done.answer = self.conclude(policy, &origin, &reservation, done.answer).await;
+        if is_lost {
+            // What became of it is looked for in Livy's lists.
+            let looked = shared.clock.monotonic().saturating_sub(answered);
+            done.waited = done.waited.saturating_add(looked);
+        }
         done
     }
 

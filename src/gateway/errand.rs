@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::answer::AnswerBody;
+use super::body::HeldBytes;
 use super::creation::Creation;
-use super::limiting::AtLivy;
 use super::reply::{self, Asked};
 use super::report::Report;
 use super::sessions::{as_the_client_knows_it, names_the_session, with_own_location};
@@ -28,7 +28,7 @@ use crate::livy::query::Page;
 use crate::policy::Policy;
 use crate::rewrite::{self, Outbound, Payload, Trail};
 use crate::shares::Share;
-use crate::upstream::{self, Failure, ReplyBody, Reuse, UploadBody};
+use crate::upstream::{Failure, ReplyBody, Reuse, UploadBody};
 
 impl Gateway {
     /// A creation, deletion or stop runs to its end though its client may leave.
@@ -49,8 +49,8 @@ impl Gateway {
             let (operation, user) = (errand.grant.operation().label(), errand.grant.livy_user().clone());
             let request_id = errand.request_id.clone();
             let done = Box::pin(gateway.carry_out_held(&policy, errand)).await;
-            if let (Some(presence), Err(_)) = (&presence, &done.answer) {
-                presence.refused();
+            if let Some(presence) = &presence {
+                presence.ended(done.answer.is_err());
             }
             let status = done.livy_status;
             if sender.send(done).is_err() {
@@ -74,7 +74,7 @@ impl Gateway {
             (Operation::On(_, Action::Delete), Some(place)) => Some(place.key.clone()),
             (Operation::On(..) | Operation::Version | Operation::List(_) | Operation::Create(_), _) => None,
         };
-        let turn = match self.turn_at_livy(policy, &errand).await {
+        let turn = match self.turn_at_livy(&errand).await {
             Ok(turn) => turn,
             Err(done) => return *done,
         };
@@ -96,14 +96,14 @@ impl Gateway {
 
     /// Asks Livy as soon as there is room, and translates its answer.
     pub(super) async fn carry_out(&self, policy: &Policy, errand: &mut Errand) -> Done {
-        match self.turn_at_livy(policy, errand).await {
+        match self.turn_at_livy(errand).await {
             Ok(turn) => self.ask_livy(policy, errand, turn).await,
             Err(done) => *done,
         }
     }
 
     /// Waits until the errand may go.
-    async fn turn_at_livy(&self, policy: &Policy, errand: &Errand) -> Result<AtLivysDoor, Box<Done>> {
+    async fn turn_at_livy(&self, errand: &Errand) -> Result<AtLivysDoor, Box<Done>> {
         let clock = &self.0.shared.clock;
         let arrived = clock.monotonic();
         let turned_away = |denial| {
@@ -113,12 +113,15 @@ impl Gateway {
                 ..Done::without_livy(Err(denial))
             })
         };
+        let share = self.share(errand).await.map_err(turned_away)?;
+        // After the wait: what is asked for by its number may mean another session by now.
         if let Some(place) = &errand.place {
-            self.means_the_same_still(errand.grant.operation(), place)
+            let is_late = share.as_ref().is_some_and(|share| share.is_late);
+            let operation = errand.grant.operation();
+            self.means_the_same_still(operation, place, is_late)
                 .await
                 .map_err(turned_away)?;
         }
-        let share = self.share(policy, errand).await.map_err(turned_away)?;
         let since = clock.monotonic();
         Ok(AtLivysDoor {
             share,
@@ -161,25 +164,21 @@ impl Gateway {
         share: Option<Share>,
     ) -> Result<Response<ReplyBody>, Denial> {
         let is_safe = errand.method.is_safe();
-        let (payload, upload, trouble) = std::mem::replace(&mut errand.cargo, Cargo::None).load();
+        let cargo = std::mem::replace(&mut errand.cargo, Cargo::None);
+        let (payload, upload, trouble, _held) = cargo.load();
         let outbound = errand.compose(policy, payload)?;
-        let time = upstream::limit(&policy.livy.timeouts, outbound.timeout());
-        let mut at_livy = AtLivy::new(&self.0.shared, share, time);
+        let mut share = share;
         let upstream = &self.0.upstream;
         let first = upstream
-            .send(&policy.livy, outbound, upload, Reuse::Allowed, &mut at_livy.share)
+            .send(&policy.livy, outbound, upload, Reuse::Allowed, &mut share)
             .await;
         let heard = match first {
             Err(Failure::Stale) if is_safe => {
                 let again = errand.compose(policy, Payload::Empty)?;
-                Box::pin(upstream.send(&policy.livy, again, None, Reuse::Never, &mut at_livy.share)).await
+                Box::pin(upstream.send(&policy.livy, again, None, Reuse::Never, &mut share)).await
             }
             Ok(_) | Err(_) => first,
         };
-        if !matches!(heard, Err(Failure::TimedOut)) {
-            // The answer has the share, or the connection ended at Livy's side.
-            at_livy.share = None;
-        }
         heard.map_err(|failure| match trouble.and_then(|trouble| trouble.take()) {
             // The body was broken off, so Livy never had a whole request.
             Some(denial) => denial,
@@ -309,23 +308,24 @@ impl Done {
 /// The body of an errand.
 pub(super) enum Cargo {
     None,
-    Json(Bytes),
+    Json(Bytes, HeldBytes),
     /// What is known of a creation before it takes its place; its JSON is written after that.
     Creation(Box<Creation>),
     Upload(Box<Upload>),
 }
 
 impl Cargo {
-    fn load(self) -> (Payload, Option<UploadBody>, Option<Trouble>) {
+    fn load(self) -> (Payload, Option<UploadBody>, Option<Trouble>, Option<HeldBytes>) {
         match self {
-            Self::None | Self::Creation(_) => (Payload::Empty, None, None),
-            Self::Json(bytes) => (Payload::Json(bytes), None, None),
+            Self::None | Self::Creation(_) => (Payload::Empty, None, None, None),
+            Self::Json(bytes, held) => (Payload::Json(bytes), None, None, Some(held)),
             Self::Upload(upload) => {
                 let (content_type, trouble) = (upload.content_type(), upload.trouble());
                 (
                     Payload::Upload(content_type),
                     Some(upload.boxed_unsync()),
                     Some(trouble),
+                    None,
                 )
             }
         }

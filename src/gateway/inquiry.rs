@@ -56,7 +56,7 @@ struct Pace {
     classes: BTreeMap<&'static str, PaceOfClass>,
 }
 
-/// So many in the long run, so many at once, and how long one over that is held back before it is refused.
+/// So many in the long run, so many at once, and within what time the turn of one over that must come.
 #[derive(Debug, Serialize)]
 struct PaceOfClass {
     rate: String,

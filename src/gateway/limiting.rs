@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::errand::Errand;
 use super::report::Report;
-use super::{Gateway, Held, Shared};
+use super::{Gateway, Held};
 use crate::deadlines::TICK;
 use crate::denial::Denial;
 use crate::identity::{LivyUser, Principal};
@@ -18,7 +18,8 @@ use crate::shares::{NoShare, Share, Worth};
 use crate::telemetry::metrics;
 
 impl Gateway {
-    /// Counts the request among those of this user that are under way, until it is answered.
+    /// Counts the request among those of this user that are under way, until it is answered, and no more among those of
+    /// whom it was counted before.
     pub(super) fn enter(
         &self,
         policy: &Policy,
@@ -27,6 +28,10 @@ impl Gateway {
         (class, is_read): (Option<LimitClass>, bool),
         report: &mut Report<'_>,
     ) -> Result<(), Denial> {
+        if report.seat_of(user).is_some() {
+            return Ok(());
+        }
+        drop(report.take_presence());
         let counters = self.0.shared.users.current();
         let entered = with_groups(policy, principal, user, |groups| {
             counters.enter(user, groups, class.is_none())
@@ -83,7 +88,7 @@ impl Gateway {
     }
 
     /// A part of Livy, as soon as there is one for this user. Creations need none: they take turns.
-    pub(super) async fn share(&self, policy: &Policy, errand: &Errand) -> Result<Option<Share>, Denial> {
+    pub(super) async fn share(&self, errand: &Errand) -> Result<Option<Share>, Denial> {
         let operation = errand.grant.operation();
         let (worth, patience) = match (operation, operation.limit_class()) {
             (Operation::Create(_), _) => return Ok(None),
@@ -94,12 +99,8 @@ impl Gateway {
                 (Worth::Relief, PATIENCE_OF_RELIEF)
             }
         };
-        let most = policy.livy.requests_at_once;
-        let taken = self
-            .0
-            .shared
-            .shares
-            .take(&errand.seat, worth, most, (patience, &self.0.deadlines));
+        let shares = &self.0.shared.shares;
+        let taken = shares.take(&errand.seat, worth, (patience, &self.0.deadlines));
         match taken.await {
             Ok(share) => Ok(Some(share)),
             Err(NoShare) => Err(Denial::Overloaded {
@@ -123,29 +124,6 @@ impl Gateway {
         self.0.deadlines.after(wait.saturating_sub(TICK)).over().await;
         report.waited(wait);
         Ok(wait)
-    }
-}
-
-/// Keeps the share of a request that may still be at Livy when nobody waits for its answer any more.
-pub(super) struct AtLivy<'a> {
-    shared: &'a Shared,
-    pub(super) share: Option<Share>,
-    /// How long Livy may go on with it.
-    time: Duration,
-}
-
-impl<'a> AtLivy<'a> {
-    pub(super) const fn new(shared: &'a Shared, share: Option<Share>, time: Duration) -> Self {
-        Self { shared, share, time }
-    }
-}
-
-impl Drop for AtLivy<'_> {
-    fn drop(&mut self) {
-        if let Some(share) = self.share.take() {
-            let until = self.shared.clock.monotonic().saturating_add(self.time);
-            self.shared.shares.linger(share, until);
-        }
     }
 }
 

@@ -42,6 +42,7 @@ impl Gateway {
         report: &mut Report<'_>,
     ) -> Result<Response<AnswerBody>, Denial> {
         let (head, body) = request.into_parts();
+        report.trace(&head.headers);
         let listener = policy.listeners.get(peer.listener).ok_or(Denial::Internal)?;
 
         let target = Target::normalize(&head, &listener.base_paths)
@@ -67,6 +68,7 @@ impl Gateway {
             peer.address.ip(),
             &named(call.requested_user.as_deref(), None),
         )?;
+        report.acts_as(acting.livy_user());
         let class = (call.operation.limit_class(), call.method.is_safe());
         self.enter(policy, &principal, acting.livy_user(), class, report)?;
         let granted = self.grant(policy, peer, &principal, acting, &call, report);
@@ -109,7 +111,7 @@ impl Gateway {
             },
             request_id: report.request_id().clone(),
             peer: peer.address,
-            traceparent: report.trace(&head.headers),
+            traceparent: report.traceparent(),
         };
         if errand.grant.operation().outlives_client() {
             self.carry_out_to_the_end(policy, errand, report).await
@@ -156,7 +158,8 @@ impl Gateway {
             Ok((grant, _)) => (grant.charged(), class),
             // Who asks for what is not there is counted too, in the same way as for what is another's, and as for a read:
             // there is no load to take away.
-            Err(_) => (acting.livy_user(), class.or(Some(LimitClass::Read))),
+            Err(Denial::NotFound { .. }) => (acting.livy_user(), class.or(Some(LimitClass::Read))),
+            Err(_) => (acting.livy_user(), class),
         };
         if charged != acting.livy_user() {
             let class = (class, call.method.is_safe());
@@ -167,6 +170,7 @@ impl Gateway {
             found = Box::pin(find(acting)).await;
         }
         let (grant, place) = found?;
+        report.acts_as(grant.livy_user());
         report.granted(&grant, &place);
         Ok((grant, Some(place), held_back))
     }
@@ -228,7 +232,8 @@ impl Gateway {
         if body.is_end_stream() {
             return Ok(());
         }
-        body_policy::check_empty(&self.read_whole(body, EMPTY_BYTES_MAX, method).await?)
+        let (bytes, _held) = self.read_whole(body, EMPTY_BYTES_MAX, method).await?;
+        body_policy::check_empty(&bytes)
     }
 
     #[expect(
@@ -247,7 +252,7 @@ impl Gateway {
     ) -> Result<(Grant, Cargo), Denial> {
         let coding = body_policy::json_coding(&head.headers)?;
         let limit = policy.requests.max_body;
-        let sent = self.read_whole(body, limit, call.method).await?;
+        let (sent, held) = self.read_whole(body, limit, call.method).await?;
         let bytes = match coding {
             Coding::Plain => sent,
             Coding::Gzip => Bytes::from(body_policy::decode_gzip(&sent, limit)?),
@@ -266,11 +271,11 @@ impl Gateway {
         checked.apply_rules(&policy.requests.rules, &grant.who())?;
         match grant.operation() {
             Operation::Create(kind) => {
-                let creation = self.plan(policy, &grant, *kind, &head.headers, checked)?;
+                let creation = self.plan(policy, &grant, *kind, &head.headers, (checked, held))?;
                 Ok((grant, Cargo::Creation(Box::new(creation))))
             }
             Operation::Version | Operation::List(_) | Operation::On(..) => {
-                Ok((grant, Cargo::Json(checked.render(None, None).into())))
+                Ok((grant, Cargo::Json(checked.render(None, None).into(), held)))
             }
         }
     }

@@ -115,7 +115,7 @@ impl<'a> Report<'a> {
         self.presence = Some(presence);
     }
 
-    /// It goes on without its client, and is under way until then.
+    /// It is counted elsewhere from now on.
     pub(super) fn take_presence(&mut self) -> Option<Presence> {
         self.presence.take()
     }
@@ -133,9 +133,13 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Goes on with the client's trace, if it has one; gives back what Livy gets.
-    pub(super) fn trace(&mut self, headers: &HeaderMap) -> Option<HeaderValue> {
+    /// Goes on with the client's trace, if it has one.
+    pub(super) fn trace(&mut self, headers: &HeaderMap) {
         self.trace = Trace::of(headers, &self.request_id).map(Box::new);
+    }
+
+    /// What Livy gets of the trace.
+    pub(super) fn traceparent(&self) -> Option<HeaderValue> {
         self.trace.as_ref().map(|trace| trace.traceparent.clone())
     }
 
@@ -171,9 +175,6 @@ impl<'a> Report<'a> {
         self.outcome = Outcome::Denied;
         self.code = Some(code);
         metrics::denied(code);
-        if let Some(presence) = &self.presence {
-            presence.refused();
-        }
         if denial.is_audited() && self.is_news(denial) {
             self.audit_denial(denial);
         }
@@ -195,11 +196,16 @@ impl<'a> Report<'a> {
 
     fn tell(&mut self) {
         self.is_told = true;
+        if let Some(presence) = &self.presence {
+            presence.ended(self.outcome == Outcome::Denied);
+        }
         let total = self.shared.clock.monotonic().saturating_sub(self.began);
         let elsewhere = self.upstream.unwrap_or_default().saturating_add(self.waited);
         let own = total.saturating_sub(elsewhere);
         let operation = self.label();
-        metrics::request(operation, self.outcome, self.upstream, own);
+        // Of a client that left it is not known what the time went to.
+        let known = (self.outcome != Outcome::Abandoned).then_some(own);
+        metrics::request(operation, self.outcome, self.upstream, known);
         if tracing::enabled!(tracing::Level::INFO) {
             self.log(operation, own);
         }
@@ -240,7 +246,7 @@ impl<'a> Report<'a> {
             status = self.status,
             livy_status = self.livy_status,
             livy_ms = self.upstream.map(millis),
-            waited_ms = (!self.waited.is_zero()).then(|| millis(self.waited)),
+            waited_ms = (self.waited >= SHOWN).then(|| millis(self.waited)),
             own_ms = millis(own),
             agent = self.agent.as_ref().map(|agent| quotable(&String::from_utf8_lossy(agent.as_bytes()))),
             "request"
@@ -256,6 +262,9 @@ impl Drop for Report<'_> {
         }
     }
 }
+
+/// Everybody waits for some microseconds.
+const SHOWN: Duration = Duration::from_millis(1);
 
 fn millis(duration: Duration) -> f64 {
     // Microseconds are enough, and short to read.

@@ -33,15 +33,17 @@ impl Gateway {
         session: &SessionRef,
         action: Action,
     ) -> Result<(Grant, Arc<Place>), Denial> {
+        let is_write = !Operation::On(session.clone(), action).method().is_safe();
         let granted = self
             .find_session(policy, peer, principal, acting, session, action)
             .await;
         if matches!(granted, Err(Denial::NotFound { .. })) {
             // Of what the ledger does not know nothing can be said before the first list. What is another's it may know
             // from before the start, and who hears less of that knows that it is there.
-            Box::pin(self.first_list(session)).await?;
+            let listed = Box::pin(self.first_list(session)).await;
+            listed.map_err(|denial| for_a_write(denial, is_write))?;
         }
-        granted
+        granted.map_err(|denial| for_a_write(denial, is_write))
     }
 
     async fn find_session(
@@ -155,21 +157,25 @@ impl Gateway {
         })
     }
 
-    /// Before a write goes to a number: what it meant when it was asked for, it need not mean when its body has come.
+    /// Before a write goes to a number: what it meant when it was asked for, it need not mean when its body has come and
+    /// there is room at Livy. A read is looked at again only if it had to wait for that.
     pub(super) async fn means_the_same_still(
         &self,
         operation: &Operation,
         place: &Place,
+        is_late: bool,
     ) -> Result<(), Denial> {
         let Operation::On(session, _) = operation else {
             return Ok(());
         };
-        if operation.method().is_safe() || matches!(place.key, PlaceKey::Marker(_)) {
+        let is_safe = operation.method().is_safe();
+        if matches!(place.key, PlaceKey::Marker(_)) || (is_safe && !is_late) {
             return Ok(());
         }
         let (lists, now) = (&self.0.shared.lists, self.0.shared.moments.next());
-        let listed = Box::pin(lists.since(place.kind, now)).await;
-        let listed = listed.map_err(|denial| unlisted(&denial))?;
+        let since = if is_safe { now.saturating_sub(FRESH) } else { now };
+        let listed = Box::pin(lists.since(place.kind, since)).await;
+        let listed = listed.map_err(|denial| for_a_write(denial, !is_safe))?;
         self.found_still(&listed, place, session).await.map(drop)
     }
 
@@ -195,6 +201,22 @@ impl Gateway {
             })
             .ok_or_else(|| access::no_such(session))
     }
+}
+
+/// A list that failed on the way to a write: nothing was sent, and clients post again whatever is 5xx.
+fn for_a_write(denial: Denial, is_write: bool) -> Denial {
+    let is_the_lists = matches!(
+        denial,
+        Denial::UpstreamTimeout
+            | Denial::UpstreamLost
+            | Denial::UpstreamLoginFailed { .. }
+            | Denial::UpstreamError { .. }
+            | Denial::UpstreamUnexpected { .. }
+    );
+    if is_write && is_the_lists {
+        return unlisted(&denial);
+    }
+    denial
 }
 
 fn at_livy(place: &Place) -> Option<SessionRef> {

@@ -51,6 +51,8 @@ struct Rule {
 pub struct Seat {
     pub(super) spent: [InMemoryState; LimitClass::ALL.len()],
     under_way: AtomicU32,
+    /// Those of them that take load away, which are counted apart.
+    relief_under_way: AtomicU32,
     /// Requests at Livy now; kept by whoever shares Livy out.
     pub(crate) at_livy: AtomicU32,
     requests: AtomicU64,
@@ -68,6 +70,7 @@ pub struct Seat {
 pub struct Presence {
     seat: Arc<Seat>,
     user: LivyUser,
+    is_free: bool,
     shared: Vec<Arc<Seat>>,
 }
 
@@ -123,7 +126,10 @@ impl LiveCounters {
     pub fn set_limits(&self, limits: &UserLimits) {
         let counters = self.0.load();
         if counters.limits() != limits {
-            self.0.store(Arc::new(counters.with_limits(limits.clone())));
+            let changed = Arc::new(counters.with_limits(limits.clone()));
+            self.0.store(Arc::clone(&changed));
+            // Only now: what a request spends under the old limits may be more than the new ones forgive.
+            changed.forget_spent();
         }
     }
 }
@@ -206,46 +212,58 @@ impl UserCounters {
         &self.limits
     }
 
-    /// The same counters for other limits: nothing is spent any more, and what is under way counts on.
+    /// The same counters for other limits: what is under way counts on.
     #[must_use]
     pub fn with_limits(&self, limits: UserLimits) -> Self {
         let clock = Arc::clone(self.clock.clock());
-        let changed = Self::over(limits, clock, Arc::clone(&self.seats), self.seats_max);
-        let seats = changed.seats.read().unwrap_or_else(PoisonError::into_inner);
-        seats.values().for_each(|seat| reset(seat));
-        drop(seats);
+        let mut changed = Self::over(limits, clock, Arc::clone(&self.seats), self.seats_max);
+        changed.overflow = Arc::clone(&self.overflow);
+        let before = self.rules.iter().filter_map(|rule| rule.shared.as_ref());
+        for (scope, seat) in changed.rules.iter_mut().filter_map(|rule| rule.shared.as_mut()) {
+            if let Some((_, known)) = before.clone().find(|(known, _)| known == scope) {
+                *seat = Arc::clone(known);
+            }
+        }
         changed
+    }
+
+    /// Nobody has spent anything.
+    fn forget_spent(&self) {
+        let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
+        let shared = self.rules.iter().filter_map(|rule| rule.shared.as_ref());
+        let shared = shared.map(|(_, seat)| seat);
+        for seat in seats.values().chain(shared).chain([&self.overflow]) {
+            reset(seat);
+        }
     }
 
     /// A request of this user's begins. `is_free` are those that take load away: they count for the user and for nobody
     /// else, and are refused only when there are so many that they must be an attack on memory.
     pub fn enter(&self, user: &LivyUser, groups: Groups<'_>, is_free: bool) -> Result<Presence, AtOnce> {
         let seat = self.seat(user);
-        seat.requests.fetch_add(1, Ordering::Relaxed);
-        seat.under_way.fetch_add(1, Ordering::Relaxed);
         let mut presence = Presence {
             seat,
             user: user.clone(),
+            is_free,
             shared: Vec::new(),
         };
-        let own = self.gauge_of(user, groups).at_once;
-        if !is_free && let Some(most) = own.filter(|most| presence.seat.is_beyond(*most)) {
+        let under_way = presence.counter().fetch_add(1, Ordering::Relaxed);
+        let own = if is_free {
+            Some(FREE_MAX)
+        } else {
+            self.gauge_of(user, groups).at_once
+        };
+        if let Some(most) = own.filter(|most| under_way >= most.get()) {
             let scope = Scope::User(user.clone());
             return Err(presence.seat.too_many(scope, most));
         }
         if is_free {
-            let is_flood = presence.seat.under_way.load(Ordering::Relaxed) > FREE_MAX.get();
-            return if is_flood {
-                let scope = Scope::User(user.clone());
-                Err(presence.seat.too_many(scope, FREE_MAX))
-            } else {
-                Ok(presence)
-            };
+            return Ok(presence);
         }
         for (gauge, scope, seat) in self.shared_with(groups) {
-            seat.under_way.fetch_add(1, Ordering::Relaxed);
+            let under_way = seat.under_way.fetch_add(1, Ordering::Relaxed);
             presence.shared.push(Arc::clone(seat));
-            if let Some(most) = gauge.at_once.filter(|most| seat.is_beyond(*most)) {
+            if let Some(most) = gauge.at_once.filter(|most| under_way >= most.get()) {
                 return Err(presence.seat.too_many(scope.clone(), most));
             }
         }
@@ -337,10 +355,11 @@ impl UserCounters {
         all
     }
 
-    /// What these users have asked for; nothing of those who were not here.
-    pub fn figures_of(&self, user: &LivyUser) -> Option<SeatFigures> {
+    /// What this user has asked for; of one who was not here lately, nothing.
+    pub fn figures_of(&self, user: &LivyUser) -> SeatFigures {
         let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
-        seats.get(user).map(|seat| seat.figures(user))
+        let seat = seats.get(user).map(Arc::clone).unwrap_or_default();
+        seat.figures(user)
     }
 
     /// Lets what was asked for long ago weigh less. Call it every [`SEATS_AGE_EVERY`].
@@ -412,11 +431,8 @@ impl UserCounters {
 }
 
 impl Seat {
-    fn is_beyond(&self, most: NonZeroU32) -> bool {
-        self.under_way.load(Ordering::Relaxed) > most.get()
-    }
-
     fn too_many(&self, scope: Scope, most: NonZeroU32) -> AtOnce {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.refusals.fetch_add(1, Ordering::Relaxed);
         AtOnce { scope, most }
     }
@@ -428,7 +444,10 @@ impl Seat {
             user: user.clone(),
             requests,
             refusals: self.refusals.load(Ordering::Relaxed),
-            under_way: self.under_way.load(Ordering::Relaxed),
+            under_way: self
+                .under_way
+                .load(Ordering::Relaxed)
+                .saturating_add(self.relief_under_way.load(Ordering::Relaxed)),
             at_livy: self.at_livy.load(Ordering::Relaxed),
             activity: self.activity.load(Ordering::Relaxed).saturating_add(new),
         }
@@ -441,15 +460,27 @@ impl Presence {
         (self.user == *user).then(|| Arc::clone(&self.seat))
     }
 
-    /// The gateway refused it, whatever the reason.
-    pub fn refused(&self) {
-        self.seat.refusals.fetch_add(1, Ordering::Relaxed);
+    /// It was answered; by the gateway itself if it was refused, whatever the reason.
+    pub fn ended(&self, is_refused: bool) {
+        self.seat.requests.fetch_add(1, Ordering::Relaxed);
+        if is_refused {
+            self.seat.refusals.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self) -> &AtomicU32 {
+        if self.is_free {
+            &self.seat.relief_under_way
+        } else {
+            &self.seat.under_way
+        }
     }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        for seat in self.shared.iter().chain([&self.seat]) {
+        self.counter().fetch_sub(1, Ordering::Relaxed);
+        for seat in &self.shared {
             seat.under_way.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -16,7 +16,7 @@ use crate::quota::{Groups, Whose};
 pub struct ClassLimit {
     /// So often, and so many at once.
     pub rate: Rate,
-    /// How long a request over it is held back before it is refused; zero where it is refused at once.
+    /// A request over it waits for its turn if that comes within this time; zero where it is refused at once.
     pub delay: Duration,
 }
 

@@ -36,6 +36,8 @@ pub enum Event {
     Deletion,
     /// Somebody with a role looks after another's.
     Role,
+    /// A service writes to a session of somebody for whom it acts.
+    Delegation,
     /// The gateway refuses a request.
     Denial,
     /// What was created around this gateway is taken up.
@@ -60,6 +62,7 @@ impl Event {
             Self::Creation => "creation",
             Self::Deletion => "deletion",
             Self::Role => "role",
+            Self::Delegation => "delegation",
             Self::Denial => "denial",
             Self::Adoption => "adoption",
             Self::Ghost => "ghost",

@@ -52,7 +52,9 @@ pub fn start(format: LogFormat, level: LogLevel, clock: Arc<dyn Clock>) -> io::R
 
 /// Another level from now on, unless the environment has said one.
 pub fn set_level(level: LogLevel) {
-    if let Some(handle) = LEVEL.get()
+    if std::env::var_os(VARIABLE).is_some() {
+        info!("the level of the log is what {VARIABLE} says");
+    } else if let Some(handle) = LEVEL.get()
         && handle.reload(filter(level)).is_ok()
     {
         info!(level = level.word(), "the level of the log");
@@ -64,7 +66,7 @@ pub fn tell_repeats() {
     let Some(repeats) = REPEATS.get() else { return };
     for (at, lines) in repeats.take() {
         metrics::log_lines_suppressed(lines);
-        warn!(at, lines, "lines like one above were left out");
+        warn!(target: NOTICE, at, lines, "lines like one above were left out");
     }
 }
 
@@ -72,16 +74,12 @@ static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 static REPEATS: OnceLock<Repeats> = OnceLock::new();
 
 fn filter(level: LogLevel) -> EnvFilter {
-    let level = match level {
-        LogLevel::Error => Level::ERROR,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-    };
-    EnvFilter::builder()
-        .with_env_var("LIVY_GATEWAY_LOG")
-        .with_default_directive(level.into())
-        .from_env_lossy()
+    let builder = EnvFilter::builder();
+    match std::env::var(VARIABLE) {
+        Ok(directives) => builder.parse_lossy(directives),
+        // Whatever else is left out: without a file the audit is in the log alone.
+        Err(_) => builder.parse_lossy(format!("{},audit=info", level.word())),
+    }
 }
 
 /// How often each warning was said lately.
@@ -107,9 +105,11 @@ impl Repeats {
         }
     }
 
-    /// Requests have a line each, and whoever asks for details wants them all.
+    /// Requests have a line each, whoever asks for details wants them all, and what tells of one session or one setting
+    /// is said of each.
     fn may_say(&self, metadata: &'static Metadata<'static>) -> bool {
-        if !matches!(*metadata.level(), Level::WARN | Level::ERROR) {
+        let is_grave = matches!(*metadata.level(), Level::WARN | Level::ERROR);
+        if !is_grave || metadata.target() == NOTICE || metadata.fields().field("marker").is_some() {
             return true;
         }
         let now = self.clock.monotonic();
@@ -203,6 +203,9 @@ impl Drop for Line<'_> {
     }
 }
 
+const VARIABLE: &str = "LIVY_GATEWAY_LOG";
+/// The target of lines that are each said.
+pub const NOTICE: &str = "notice";
 const QUEUE_LINES: usize = 8192;
 /// In this time a warning is said at most [`TIMES_MAX`] times.
 pub const TELL_REPEATS_EVERY: Duration = Duration::from_secs(10);

@@ -96,6 +96,8 @@ pub const LOG_LINES_SUPPRESSED: &str = "livy_gateway_log_lines_suppressed_total"
 pub const USER_REQUESTS: &str = "livy_gateway_user_requests_total";
 /// How many of them were refused, by `user`.
 pub const USER_REFUSALS: &str = "livy_gateway_user_refusals_total";
+/// Requests of some users that are at Livy now, by `user`.
+pub const USER_AT_LIVY: &str = "livy_gateway_user_upstream_requests";
 /// What some users hold, by `user` and `dimension`; memory in bytes.
 pub const USER_HELD: &str = "livy_gateway_user_held";
 /// What they may hold; memory in bytes, and `+Inf` where nothing limits it.
@@ -212,7 +214,7 @@ pub fn upkeep() {
 }
 
 /// A request was answered, or left.
-pub fn request(operation: &'static str, outcome: Outcome, upstream: Option<Duration>, own: Duration) {
+pub fn request(operation: &'static str, outcome: Outcome, upstream: Option<Duration>, own: Option<Duration>) {
     let Some(per) = METERS.get().and_then(|meters| meters.operations.get(operation)) else {
         return;
     };
@@ -222,7 +224,9 @@ pub fn request(operation: &'static str, outcome: Outcome, upstream: Option<Durat
     if let Some(upstream) = upstream {
         per.upstream.record(upstream.as_secs_f64());
     }
-    per.own.record(own.as_secs_f64());
+    if let Some(own) = own {
+        per.own.record(own.as_secs_f64());
+    }
 }
 
 /// A request was refused.
@@ -522,7 +526,7 @@ mod tests {
             "version",
             Outcome::Done,
             Some(Duration::from_millis(3)),
-            Duration::from_micros(40),
+            Some(Duration::from_micros(40)),
         );
         denied("missing_credentials");
         let text = render(&[]);

@@ -293,6 +293,58 @@ async fn only_so_many_requests_of_one_user_are_under_way() {
 }
 
 #[tokio::test]
+async fn what_a_service_does_for_somebody_is_under_way_for_that_one_alone() {
+    let issuer = Issuer::new();
+    let identity = "[[identity.map]]\nfrom = \"any\"\nlivy_user = \"${subject}\"\n\
+        [[identity.delegate]]\nservice = \"jwt:corp:zeppelin\"\nfor = [\"user:*\"]\n\
+        [limits]\nconcurrent_requests = 1\n";
+    let setup = issuer.trusted_by(Setup::new().roomy().default_limits(), identity);
+    let rig = setup.start().await;
+    let ask = |method: &str, path: &str, body: &str| {
+        let lines = format!("{}Content-Type: application/json\r\n", issuer.bearer("zeppelin"));
+        request(method, path, &lines, body)
+    };
+    for user in ["alice", "bob"] {
+        let body = format!("{{\"kind\":\"spark\",\"proxyUser\":\"{user}\"}}");
+        rig.ask(ask("POST", "/livy/sessions", &body))
+            .await
+            .expect_status(201);
+    }
+    let held = rig.livy().fault(
+        Fault::hold_answer()
+            .when(|request| request.method == "GET" && request.query_values("doAs") == ["alice"]),
+    );
+    let mut stuck = rig.connect().await;
+    stuck.send(ask("GET", "/livy/sessions/0/state", "")).await;
+    held.hit(1).await;
+    rig.ask(ask("GET", "/livy/sessions/0/state", ""))
+        .await
+        .expect_refusal(503, "too_many_at_once");
+    rig.ask(ask("GET", "/livy/sessions/1/state", ""))
+        .await
+        .expect_status(200);
+    rig.ask(ask("GET", "/livy/sessions", "")).await.expect_status(200);
+    held.release();
+    stuck.reply().await.expect_status(200);
+    let counters = rig.app().shared().users.current();
+    let asked: Vec<_> = counters
+        .busiest(9)
+        .into_iter()
+        .map(|one| (one.user.to_string(), one.requests, one.refusals))
+        .collect();
+    let of = |user: &str| {
+        let found = asked.iter().find(|(name, ..)| name == user);
+        found.map(|(_, requests, refusals)| (*requests, *refusals))
+    };
+    assert_eq!(of("alice"), Some((3, 1)), "created, held, refused: {asked:?}");
+    assert_eq!(
+        (of("bob"), of("zeppelin")),
+        (Some((2, 0)), Some((1, 0))),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_is_under_way_no_more() {
     let rig = limited("concurrent_requests = 1").start().await;
     let held = rig.livy().fault(Fault::hold_answer().on("GET", "/version"));

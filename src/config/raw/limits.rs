@@ -50,36 +50,48 @@ pub(super) fn limits(table: &Reader<'_>, problems: &Problems) -> RawLimits {
     let class = |class: LimitClass| {
         let default = users.of(class)?;
         let written = table.table(class.word(), keys_of(class));
-        Some((class, self::class(written.as_ref(), default)))
+        let is_held_back = !default.delay.is_zero();
+        Some((class, self::class(written.as_ref(), default, is_held_back)))
     };
+    let classes: Vec<_> = LimitClass::ALL.into_iter().filter_map(class).collect();
+    let rate_of_strangers = rate(per_address.as_ref(), "rate", default.per_address);
+    let for_ = table.tables("for", &keys::LIMITS_FOR);
     RawLimits {
-        classes: LimitClass::ALL.into_iter().filter_map(class).collect(),
+        for_: for_
+            .iter()
+            .map(|table| limits_for(table, &classes, problems))
+            .collect(),
+        classes,
         concurrent_requests: table.count("concurrent_requests", at_once),
-        rate: rate(per_address.as_ref(), "rate", default.per_address),
         burst: per_address.as_ref().map_or(Written::default_of(burst), |table| {
-            self::burst(table, default.per_address)
+            let rate = rate_of_strangers.value;
+            self::burst(table, rate.with_burst(default.per_address.burst()))
         }),
+        rate: rate_of_strangers,
         failed_per_address: rate(failed.as_ref(), "per_address", default.failed_per_address),
         failed_per_account: rate(
             failed.as_ref(),
             "per_address_and_account",
             default.failed_per_address_and_account,
         ),
-        for_: table
-            .tables("for", &keys::LIMITS_FOR)
-            .iter()
-            .map(|table| limits_for(table, problems))
-            .collect(),
     }
 }
 
-fn limits_for(table: &Reader<'_>, problems: &Problems) -> RawLimitsFor {
+/// A class that is written stands whole, but for its delay, which is that of `[limits]`.
+fn limits_for(table: &Reader<'_>, common: &[(LimitClass, RawClass)], problems: &Problems) -> RawLimitsFor {
     let default = UserLimits::default().default;
     let settable = ["create", "statement", "read", "upload", "concurrent_requests"];
     let class = |class: LimitClass| {
         let written = table.table(class.word(), keys_of(class))?;
         written.demand("rate", "\"60/min\"");
-        Some((class, self::class(Some(&written), default.of(class)?)))
+        let common = common.iter().find(|(known, _)| *known == class);
+        let delay = common.and_then(|(_, common)| common.delay.as_ref().map(|delay| delay.value));
+        let default = default.of(class)?;
+        let default = ClassLimit {
+            delay: delay.unwrap_or(default.delay),
+            ..default
+        };
+        Some((class, self::class(Some(&written), default, delay.is_some())))
     };
     let at_once = default.concurrent_requests.map_or(u32::MAX, |most| most.get());
     RawLimitsFor {
@@ -92,14 +104,13 @@ fn limits_for(table: &Reader<'_>, problems: &Problems) -> RawLimitsFor {
 }
 
 /// The burst of a rate that is written is its count, unless one is written too.
-fn class(table: Option<&Reader<'_>>, default: ClassLimit) -> RawClass {
+fn class(table: Option<&Reader<'_>>, default: ClassLimit, is_held_back: bool) -> RawClass {
     let ClassLimit {
         rate: default_rate,
         delay: default_delay,
     } = default;
     let rate = rate(table, "rate", default_rate);
     let burst = rate.value.burst().get();
-    let is_held_back = !default_delay.is_zero();
     RawClass {
         burst: table.map_or(Written::default_of(burst), |table| self::burst(table, rate.value)),
         delay: is_held_back.then(|| {

@@ -226,8 +226,10 @@ fn only_so_many_are_under_way_and_what_takes_load_away_always_is() {
     drop(held);
     let again: Vec<_> = (0..2).map(|_| enter("alice", false).unwrap()).collect();
     assert_eq!(again.len(), 2, "who was refused holds nothing");
-    let figures = bench.counters.figures_of(&LivyUser::for_tests("alice")).unwrap();
-    assert_eq!((figures.requests, figures.refusals, figures.under_way), (6, 1, 2));
+    again[0].ended(false);
+    again[1].ended(true);
+    let figures = bench.counters.figures_of(&LivyUser::for_tests("alice"));
+    assert_eq!((figures.requests, figures.refusals, figures.under_way), (3, 2, 2));
 }
 
 #[test]
@@ -268,11 +270,10 @@ fn the_busiest_are_those_of_lately() {
     let bench = Bench::new(UserLimits::default());
     let ask = |user: &str, times| {
         for _ in 0..times {
-            drop(
-                bench
-                    .counters
-                    .enter(&LivyUser::for_tests(user), Groups::Known(&[]), false),
-            );
+            let presence = bench
+                .counters
+                .enter(&LivyUser::for_tests(user), Groups::Known(&[]), false);
+            presence.unwrap().ended(false);
         }
     };
     let busiest = |most| {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::{
     CONNECTIONS_REFUSED, DELAYED, DELAYED_TOTAL, RATE_LIMITED, UPSTREAM_REQUESTS, UPSTREAM_REQUESTS_MAX,
-    UPSTREAM_WAITING, USER_HELD, USER_QUOTA, USER_REFUSALS, USER_REQUESTS, USERS,
+    UPSTREAM_WAITING, USER_AT_LIVY, USER_HELD, USER_QUOTA, USER_REFUSALS, USER_REQUESTS, USERS,
 };
 use crate::limits::SeatFigures;
 use crate::livy::LimitClass;
@@ -112,6 +112,16 @@ pub(super) fn by_user(out: &mut String, users: &[UserFigures]) {
         "counter",
         "Requests of the busiest users that were refused.",
         refusals,
+    );
+    let at_livy = users
+        .iter()
+        .map(|user| (labels(user), user.asked.at_livy.to_string()));
+    family(
+        out,
+        USER_AT_LIVY,
+        "gauge",
+        "Requests of the busiest users that are at Livy now, creations not counted.",
+        at_livy,
     );
     family(
         out,

@@ -126,7 +126,7 @@ async fn whoever_has_filled_livy_can_still_create_cancel_and_delete_and_be_helpe
 }
 
 #[tokio::test]
-async fn what_its_client_gave_up_holds_its_part_as_long_as_livy_may_work_at_it() {
+async fn what_its_client_gave_up_holds_its_part_as_long_as_livy_works_at_it() {
     let rig = Setup::new().livy_keys(LIVY_OF_4).start().await;
     let held = rig.livy().fault(Fault::hold_answer().when(is_alices).always());
     for times in 1..=2 {
@@ -142,8 +142,40 @@ async fn what_its_client_gave_up_holds_its_part_as_long_as_livy_may_work_at_it()
     let mut third = asks(&rig, &get("/livy/version")).await;
     let (reply, _) = rig.pass_until(Duration::from_millis(500), third.reply()).await;
     reply.expect_refusal(503, "overloaded");
-    rig.clock.advance(Duration::from_secs(31));
-    eventually("it is given back", async || at_livy(&rig) == (0, 0)).await;
+    held.release();
+    eventually("Livy has answered, and it is given back", async || {
+        at_livy(&rig) == (0, 0)
+    })
+    .await;
+    rig.ask(get("/livy/version")).await.expect_status(200);
+}
+
+#[tokio::test]
+async fn a_number_that_means_a_strangers_session_when_there_is_room_at_last_is_not_used() {
+    let rig = Setup::new().livy_keys(LIVY_OF_4).owned("alice", 1).start().await;
+    let held = rig.livy().fault(Fault::hold_answer().when(is_alices).always());
+    let mut stuck = Vec::new();
+    for _ in 0..2 {
+        stuck.push(asks(&rig, &get("/livy/version")).await);
+    }
+    held.hit(2).await;
+    let mut reading = asks(&rig, &get("/livy/sessions/0/log")).await;
+    let mut writing = asks(&rig, &post("/livy/sessions/0/statements", r#"{"code":"1"}"#)).await;
+    eventually("both wait", async || at_livy(&rig) == (2, 2)).await;
+    rig.livy().restart();
+    rig.livy().plant(Kind::Session, None, Some("bob"), Some("bob"));
+    rig.livy().clear();
+    rig.clock.advance(Duration::from_secs(2));
+    held.disarm();
+    let (reply, _) = rig.pass_until(Duration::from_millis(100), reading.reply()).await;
+    assert!(matches!(reply.status, 404 | 503), "{reply:?}");
+    let (reply, _) = rig.pass_until(Duration::from_millis(100), writing.reply()).await;
+    assert!(matches!(reply.status, 404 | 503 | 429), "{reply:?}");
+    let to_bobs = rig.livy().requests();
+    assert!(
+        to_bobs.iter().all(|asked| !asked.path.starts_with("/sessions/0")),
+        "{to_bobs:?}"
+    );
 }
 
 #[tokio::test]
@@ -197,8 +229,9 @@ async fn ten_thousand_users_leave_ten_names_in_the_metrics() {
     let named = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
     assert_eq!(named("livy_gateway_user_requests_total{"), 10);
     assert_eq!(named("livy_gateway_user_refusals_total{"), 10);
+    assert_eq!(named("livy_gateway_user_upstream_requests{"), 10);
     assert_eq!(named("livy_gateway_user_held{"), 40);
     assert_eq!(named("livy_gateway_user_quota{"), 40);
-    assert_eq!(text.matches("user-").count(), 100, "and in nothing else");
+    assert_eq!(text.matches("user-").count(), 110, "and in nothing else");
     assert!(text.lines().count() < 3000, "{}", text.lines().count());
 }
