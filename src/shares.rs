@@ -160,10 +160,10 @@ impl Shares {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             return Ok(Place::InLine(receiver));
         };
-        if own.waiters.len() >= worth.waiting_max() {
+        if own.waiters.len() >= WAITING_OF_ONE_MAX {
             own.waiters.retain(|waiter| !waiter.is_closed());
         }
-        if own.waiters.len() >= worth.waiting_max() || self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
+        if own.waiters.len() >= WAITING_OF_ONE_MAX || self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
             return Err(NoShare);
         }
         let (sender, receiver) = oneshot::channel();
@@ -264,16 +264,8 @@ const KEPT_OF: usize = 8;
 const WAITING_MAX: usize = 2048;
 /// Beyond so many it is worth a look which of them have been left.
 const LINES_KEPT: usize = 64;
-
-impl Worth {
-    /// How many of one user may wait; what takes load away does so without its client, and is not limited otherwise.
-    const fn waiting_max(self) -> usize {
-        match self {
-            Self::Ordinary => 256,
-            Self::Relief => 64,
-        }
-    }
-}
+/// Of one user, whose requests under way are bounded anyway.
+const WAITING_OF_ONE_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -438,7 +430,7 @@ mod tests {
         for _ in 0..8 {
             let seat: Arc<Seat> = Arc::default();
             held.extend(livy.fill(&seat, 256));
-            for _ in 0..Worth::Ordinary.waiting_max() {
+            for _ in 0..WAITING_OF_ONE_MAX {
                 let mut one = livy.ask(&seat, 256);
                 assert!((&mut one).now_or_never().is_none());
                 waiting.push(one);
@@ -466,7 +458,7 @@ mod tests {
         let livy = Livy::new();
         let seat: Arc<Seat> = Arc::default();
         let _held = livy.fill(&seat, 2);
-        let mut waiting: Vec<_> = (0..Worth::Ordinary.waiting_max())
+        let mut waiting: Vec<_> = (0..WAITING_OF_ONE_MAX)
             .map(|_| {
                 let mut one = livy.ask(&seat, 2);
                 assert!((&mut one).now_or_never().is_none());

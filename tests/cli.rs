@@ -475,6 +475,29 @@ fn explain_refuses_what_is_no_operation_of_livy() {
 }
 
 #[test]
+fn explain_tells_which_limit_holds_and_who_shares_one() {
+    let desk = Desk::new();
+    let limits = "\n[[limits.for]]\nmembers_of = \"analysts\"\nread = { rate = \"50/s\", burst = 200 }\n\
+                  [[limits.for]]\neverybody = true\nread = { rate = \"500/s\" }\n";
+    desk.put("gateway.toml", &format!("{CONFIGURATION}{limits}"));
+    let told = |method: &str, path: &str, user: &str| desk.explain(&["--user", user, method, path]).out;
+    let read = told("GET", "/livy/sessions", "alice");
+    for words in [
+        "limit      of alice: 50/s reads, 200 at once, held back up to 3 s; [[limits.for]] members_of analysts",
+        "of everybody together: 500/s reads, 500 at once, held back up to 3 s",
+    ] {
+        assert!(read.contains(words), "{words} is not in\n{read}");
+    }
+    let other = told("GET", "/livy/sessions", "zeppelin");
+    assert!(
+        other.contains("of zeppelin: 20/s reads, 100 at once, held back up to 3 s; [limits]"),
+        "{other}"
+    );
+    let deleted = told("DELETE", "/livy/sessions/7", "alice");
+    assert!(deleted.contains("none: it takes load away"), "{deleted}");
+}
+
+#[test]
 fn explain_tells_what_the_gateway_answers_about_itself_and_to_whom() {
     let desk = Desk::new();
     let me = desk.explain(&["--user", "alice", "GET", "/livy/gateway/me"]);

@@ -14,17 +14,20 @@ use clap::{ArgGroup, Args};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Uri};
 
-use crate::access;
+use crate::access::{self, Grant};
 use crate::authn::{Authn, Source, Subject, TokenVerdict};
 use crate::body_policy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Loaded};
 use crate::denial::Denial;
 use crate::identity::{Acting, Matched, Principal};
+use crate::limits::ClassLimit;
 use crate::livy::operation::BodyKind;
 use crate::livy::route::{Call, Routed, route};
 use crate::livy::target::Target;
 use crate::livy::{Inquiry, Topic};
+use crate::policy::Policy;
+use crate::quota::Groups;
 use crate::rewrite::{self, Payload, Trail};
 
 /// `explain`
@@ -137,6 +140,7 @@ impl Explain {
         let (principal, acting) = self.who(loaded, call.requested_user.as_deref(), story)?;
         let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
         let (grant, payload) = self.payload(loaded, &call, &principal, grant, story)?;
+        tell_limit(story, policy, &principal, &grant);
         let trail = Trail {
             request_id: &HeaderValue::from_static("made-for-each-request"),
             traceparent: None,
@@ -414,6 +418,53 @@ fn tell_acting(story: &mut String, acting: &Acting, place: &str, asked: Option<&
             format_args!("{user}, whom {place} names: an [[identity.delegate]] allows it"),
         ),
         (Some(_), false) => step(story, "as whom", format_args!("{user}, whom {place} names too")),
+    }
+}
+
+/// Under which limit it counts; of a session's owner only a running gateway knows.
+fn tell_limit(story: &mut String, policy: &Policy, principal: &Principal, grant: &Grant) {
+    let Some(class) = grant.operation().limit_class() else {
+        step(story, "limit", format_args!("none: it takes load away"));
+        return;
+    };
+    let user = grant.charged();
+    let groups: Option<Vec<Arc<str>>> = if user == principal.livy_user() {
+        Some(principal.groups().to_vec())
+    } else {
+        let known = policy.identities.groups_of(user);
+        known.map(|groups| groups.iter().cloned().collect())
+    };
+    let groups = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
+    let users = &policy.limits.users;
+    let (limits, rule) = users.of(user, groups);
+    let set_by = rule.map_or_else(
+        || "[limits]".to_owned(),
+        |rule| format!("[[limits.for]] {}", rule.whose),
+    );
+    let told = |limit: ClassLimit| {
+        let delay = if limit.delay.is_zero() {
+            String::new()
+        } else {
+            format!(", held back up to {} s", limit.delay.as_secs_f64())
+        };
+        format!(
+            "{} {}, {} at once{delay}",
+            limit.rate,
+            class.nouns(),
+            limit.rate.burst()
+        )
+    };
+    if let Some(limit) = limits.of(class) {
+        step(
+            story,
+            "limit",
+            format_args!("of {user}: {}; {set_by}", told(limit)),
+        );
+    }
+    for (whose, limits) in users.shared_by(groups) {
+        if let Some(limit) = limits.of(class) {
+            step(story, "", format_args!("of {whose} together: {}", told(limit)));
+        }
     }
 }
 

@@ -322,12 +322,16 @@ fn gibibytes(bytes: f64) -> String {
 const SECOND: Duration = Duration::from_secs(1);
 /// In seconds; as the alert has it.
 const OLD_LIST: f64 = 120.0;
-const LIVY_FAILS: [&str; 5] = [
+const LIVY_FAILS: [&str; 9] = [
     "upstream_unreachable",
     "upstream_timeout",
     "upstream_lost",
+    "upstream_error",
+    "upstream_unexpected",
     "upstream_login_failed",
+    "upstream_not_superuser",
     "outcome_unknown",
+    "unavailable",
 ];
 const REASONS_SHOWN: usize = 3;
 

@@ -72,6 +72,14 @@ impl HeldBytes {
         }
     }
 
+    /// It is `more` when it was unpacked.
+    pub(super) fn unpacked(&mut self, more: usize) -> Result<(), Denial> {
+        if self.grow(more, WAITING_BYTES_MAX) {
+            return Ok(());
+        }
+        Err(Denial::Overloaded { read: false })
+    }
+
     /// Holds `more`, unless all together would hold more than `limit`.
     fn grow(&mut self, more: usize, limit: usize) -> bool {
         let before = self.shared.waiting_bytes.fetch_add(more, Ordering::Relaxed);

@@ -113,14 +113,20 @@ impl Gateway {
                 ..Done::without_livy(Err(denial))
             })
         };
+        let operation = errand.grant.operation();
+        if let Some(place) = &errand.place
+            && !operation.method().is_safe()
+        {
+            let same = self.means_the_same_still(operation, place).await;
+            same.map_err(turned_away)?;
+        }
         let share = self.share(errand).await.map_err(turned_away)?;
-        // After the wait: what is asked for by its number may mean another session by now.
-        if let Some(place) = &errand.place {
-            let is_late = share.as_ref().is_some_and(|share| share.is_late);
-            let operation = errand.grant.operation();
-            self.means_the_same_still(operation, place, is_late)
-                .await
-                .map_err(turned_away)?;
+        // What had to wait for its turn may mean another session by now.
+        if let Some(place) = &errand.place
+            && share.as_ref().is_some_and(|share| share.is_late)
+        {
+            let same = self.means_the_same_still(operation, place).await;
+            same.map_err(turned_away)?;
         }
         let since = clock.monotonic();
         Ok(AtLivysDoor {

@@ -252,10 +252,14 @@ impl Gateway {
     ) -> Result<(Grant, Cargo), Denial> {
         let coding = body_policy::json_coding(&head.headers)?;
         let limit = policy.requests.max_body;
-        let (sent, held) = self.read_whole(body, limit, call.method).await?;
+        let (sent, mut held) = self.read_whole(body, limit, call.method).await?;
         let bytes = match coding {
             Coding::Plain => sent,
-            Coding::Gzip => Bytes::from(body_policy::decode_gzip(&sent, limit)?),
+            Coding::Gzip => {
+                let unpacked = body_policy::decode_gzip(&sent, limit)?;
+                held.unpacked(unpacked.len().saturating_sub(sent.len()))?;
+                Bytes::from(unpacked)
+            }
         };
         let mut checked = body_policy::check(&bytes, kind, &policy.requests.extra_fields)?;
         let grant = match checked.requested_user() {

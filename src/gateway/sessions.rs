@@ -157,21 +157,20 @@ impl Gateway {
         })
     }
 
-    /// Before a write goes to a number: what it meant when it was asked for, it need not mean when its body has come and
-    /// there is room at Livy. A read is looked at again only if it had to wait for that.
+    /// Before a request goes to a number: what it meant when it was asked for, it need not mean when its body has come and
+    /// there is room at Livy.
     pub(super) async fn means_the_same_still(
         &self,
         operation: &Operation,
         place: &Place,
-        is_late: bool,
     ) -> Result<(), Denial> {
         let Operation::On(session, _) = operation else {
             return Ok(());
         };
-        let is_safe = operation.method().is_safe();
-        if matches!(place.key, PlaceKey::Marker(_)) || (is_safe && !is_late) {
+        if matches!(place.key, PlaceKey::Marker(_)) {
             return Ok(());
         }
+        let is_safe = operation.method().is_safe();
         let (lists, now) = (&self.0.shared.lists, self.0.shared.moments.next());
         let since = if is_safe { now.saturating_sub(FRESH) } else { now };
         let listed = Box::pin(lists.since(place.kind, since)).await;

@@ -35,10 +35,10 @@ struct Meter {
     /// And as much more as comes free while a request is held back.
     held_back: Limiter,
     /// The same, to see whether there is room and take none.
-    looked_at: RateLimiter<SeatKey, Look, FromZero, StateInformationMiddleware>,
+    looked_at: RateLimiter<Arc<Seat>, Look, FromZero, StateInformationMiddleware>,
 }
 
-type Limiter = RateLimiter<SeatKey, InSeat, FromZero, StateInformationMiddleware>;
+type Limiter = RateLimiter<Arc<Seat>, InSeat, FromZero, StateInformationMiddleware>;
 
 /// What is left of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,12 +61,12 @@ impl Gauge {
     }
 
     /// Spends one; nothing where nothing limits the class.
-    pub(super) fn spend(&self, key: &SeatKey, class: LimitClass, clock: &FromZero) -> Option<Spent> {
+    pub(super) fn spend(&self, key: &Arc<Seat>, class: LimitClass, clock: &FromZero) -> Option<Spent> {
         self.meter(class).map(|meter| meter.spend(key, clock))
     }
 
     /// What spending one would be refused with, if it would be.
-    pub(super) fn look(&self, key: &SeatKey, class: LimitClass, clock: &FromZero) -> Option<Spent> {
+    pub(super) fn look(&self, key: &Arc<Seat>, class: LimitClass, clock: &FromZero) -> Option<Spent> {
         self.meter(class).and_then(|meter| meter.look(key, clock))
     }
 
@@ -112,7 +112,7 @@ impl Meter {
         }
     }
 
-    fn spend(&self, key: &SeatKey, clock: &FromZero) -> Spent {
+    fn spend(&self, key: &Arc<Seat>, clock: &FromZero) -> Spent {
         let rate = self.limit.rate;
         let spent = |remaining, wait, is_refused| Spent {
             rate,
@@ -130,7 +130,7 @@ impl Meter {
         }
     }
 
-    fn look(&self, key: &SeatKey, clock: &FromZero) -> Option<Spent> {
+    fn look(&self, key: &Arc<Seat>, clock: &FromZero) -> Option<Spent> {
         let until = self.looked_at.check_key(key).err()?;
         Some(Spent {
             rate: self.limit.rate,
@@ -155,21 +155,18 @@ impl Left {
     }
 }
 
-/// A seat as governor's key: the state that it asks for lies in the key itself.
-#[derive(Debug, Clone)]
-pub(super) struct SeatKey(pub(super) Arc<Seat>);
-
-impl PartialEq for SeatKey {
+/// A seat is governor's key: the state that it asks for lies in the key itself.
+impl PartialEq for Seat {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        std::ptr::eq(self, other)
     }
 }
 
-impl Eq for SeatKey {}
+impl Eq for Seat {}
 
-impl Hash for SeatKey {
+impl Hash for Seat {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
+        std::ptr::from_ref(self).hash(state);
     }
 }
 
@@ -184,13 +181,13 @@ impl fmt::Debug for InSeat {
 }
 
 impl StateStore for InSeat {
-    type Key = SeatKey;
+    type Key = Arc<Seat>;
 
-    fn measure_and_replace<T, F, E>(&self, key: &SeatKey, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, key: &Arc<Seat>, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        match key.0.spent.get(self.0 as usize) {
+        match key.spent.get(self.0 as usize) {
             Some(state) => state.measure_and_replace(&NotKeyed::NonKey, decide),
             // There is one for each class.
             None => decide(None).map(|(outcome, _)| outcome),
@@ -203,9 +200,9 @@ impl StateStore for InSeat {
 struct Look(InSeat);
 
 impl StateStore for Look {
-    type Key = SeatKey;
+    type Key = Arc<Seat>;
 
-    fn measure_and_replace<T, F, E>(&self, key: &SeatKey, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, key: &Arc<Seat>, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwap, Guard};
 use governor::state::InMemoryState;
 
 use super::Rate;
-use super::meter::{FromZero, Gauge, Left, SeatKey, Spent, reset};
+use super::meter::{FromZero, Gauge, Left, Spent, reset};
 use super::users::UserLimits;
 use crate::clock::Clock;
 use crate::identity::LivyUser;
@@ -60,7 +60,7 @@ pub struct Seat {
     /// Requests of a while ago weigh less: renewed by each sweep.
     activity: AtomicU64,
     counted: AtomicU64,
-    /// Milliseconds of the clock.
+    /// Milliseconds of the clock, to within [`SEATS_AGE_EVERY`].
     last_seen: AtomicU64,
     last_told: AtomicU64,
 }
@@ -110,6 +110,14 @@ pub struct Exceeded {
 /// The counters in force, replaced by a reload that changes limits.
 #[derive(Debug)]
 pub struct LiveCounters(ArcSwap<UserCounters>);
+
+impl SeatFigures {
+    /// What hangs has not ended, and is what is looked for.
+    fn weight(&self) -> u64 {
+        let now = self.under_way.saturating_add(self.at_livy);
+        self.activity.saturating_add(u64::from(now))
+    }
+}
 
 impl LiveCounters {
     /// Counts for these limits.
@@ -280,12 +288,12 @@ impl UserCounters {
             wait,
         };
         for (gauge, scope, seat) in self.shared_with(groups) {
-            if let Some(used) = gauge.look(&SeatKey(Arc::clone(seat)), class, &self.clock) {
+            if let Some(used) = gauge.look(seat, class, &self.clock) {
                 return Verdict::Refuse(exceeded(scope.clone(), used));
             }
         }
         let own = self.gauge_of(user, groups);
-        let own = own.spend(&SeatKey(Arc::clone(seat)), class, &self.clock);
+        let own = own.spend(seat, class, &self.clock);
         // The defaults set every class.
         let own = own.unwrap_or(Spent::unlimited());
         let own_scope = || Scope::User(user.clone());
@@ -299,7 +307,7 @@ impl UserCounters {
         };
         let mut longest = (!own.wait.is_zero()).then(|| exceeded(own_scope(), own));
         for (gauge, scope, seat) in self.shared_with(groups) {
-            let Some(spent) = gauge.spend(&SeatKey(Arc::clone(seat)), class, &self.clock) else {
+            let Some(spent) = gauge.spend(seat, class, &self.clock) else {
                 continue;
             };
             if spent.is_refused {
@@ -318,7 +326,7 @@ impl UserCounters {
     /// Whether a refusal is worth a record: the first of a while is, so that a flood of them is told and tells nothing
     /// twice.
     pub fn is_news(&self, user: &LivyUser) -> bool {
-        let now = millis(self.clock.clock().monotonic()).saturating_add(1);
+        let now = self.now().saturating_add(1);
         let seat = self.seat(user);
         let last = seat.last_told.load(Ordering::Relaxed);
         if last != 0 && now.saturating_sub(last) < TOLD_EVERY {
@@ -345,7 +353,7 @@ impl UserCounters {
             seats.iter().map(|(user, seat)| seat.figures(user)).collect()
         };
         let by_activity = |a: &SeatFigures, b: &SeatFigures| {
-            (b.activity, b.requests, &a.user).cmp(&(a.activity, a.requests, &b.user))
+            (b.weight(), b.requests, &a.user).cmp(&(a.weight(), a.requests, &b.user))
         };
         if all.len() > most && most > 0 {
             let _ = all.select_nth_unstable_by(most.saturating_sub(1), by_activity);
@@ -362,12 +370,16 @@ impl UserCounters {
         seat.figures(user)
     }
 
-    /// Lets what was asked for long ago weigh less. Call it every [`SEATS_AGE_EVERY`].
+    /// Lets what was asked for long ago weigh less, and notes who is here. Call it every [`SEATS_AGE_EVERY`].
     pub fn age(&self) {
+        let now = self.now();
         let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
         for seat in seats.values() {
             let requests = seat.requests.load(Ordering::Relaxed);
             let new = requests.saturating_sub(seat.counted.swap(requests, Ordering::Relaxed));
+            if new > 0 {
+                seat.last_seen.store(now, Ordering::Relaxed);
+            }
             let before = seat.activity.load(Ordering::Relaxed);
             let kept = before.saturating_sub(before.div_ceil(KEPT_OF));
             seat.activity.store(kept.saturating_add(new), Ordering::Relaxed);
@@ -376,12 +388,15 @@ impl UserCounters {
 
     /// Forgets who has been quiet long enough to start afresh. Call it about once a minute.
     pub fn sweep(&self) {
-        let now = millis(self.clock.clock().monotonic());
+        let now = self.now();
         let forgotten_after = millis(self.forgotten_after);
         let mut seats = self.seats.write().unwrap_or_else(PoisonError::into_inner);
         seats.retain(|_, seat| {
             let is_quiet = now.saturating_sub(seat.last_seen.load(Ordering::Relaxed)) > forgotten_after;
-            !is_quiet || Arc::strong_count(seat) > 1
+            // What ended since the last look has not moved that yet.
+            let requests = seat.requests.load(Ordering::Relaxed);
+            let was_here = requests != seat.counted.load(Ordering::Relaxed);
+            !is_quiet || was_here || Arc::strong_count(seat) > 1
         });
         if seats.capacity() > 4 * seats.len().max(1024) {
             seats.shrink_to_fit();
@@ -390,11 +405,9 @@ impl UserCounters {
 
     /// The user's counters; made if they are new.
     pub fn seat(&self, user: &LivyUser) -> Arc<Seat> {
-        let now = millis(self.clock.clock().monotonic());
         {
             let seats = self.seats.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(seat) = seats.get(user) {
-                seat.last_seen.store(now, Ordering::Relaxed);
                 return Arc::clone(seat);
             }
         }
@@ -403,8 +416,12 @@ impl UserCounters {
             return Arc::clone(&self.overflow);
         }
         let seat = seats.entry(user.clone()).or_default();
-        seat.last_seen.store(now, Ordering::Relaxed);
+        seat.last_seen.store(self.now(), Ordering::Relaxed);
         Arc::clone(seat)
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.clock.clock().monotonic())
     }
 
     fn gauge_of(&self, user: &LivyUser, groups: Groups<'_>) -> &Gauge {

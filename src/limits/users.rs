@@ -108,6 +108,18 @@ impl UserLimits {
         (limits, rule)
     }
 
+    /// What a user of these groups shares with others.
+    pub fn shared_by(&self, groups: Groups<'_>) -> impl Iterator<Item = (&Whose, &ClassLimits)> {
+        self.rules.iter().filter_map(move |rule| {
+            let is_shared = match &rule.whose {
+                Whose::Group(group) => groups.contain(group),
+                Whose::Everybody => true,
+                Whose::User(_) | Whose::MembersOf(_) => false,
+            };
+            is_shared.then_some((&rule.whose, &rule.limits))
+        })
+    }
+
     /// The rule that sets the user's own limits, by its place among the rules; none if the defaults hold. Groups that
     /// are not known decide nothing: for a time that makes a limit the common one, and no more than that.
     pub fn rule_of(&self, user: &LivyUser, groups: Groups<'_>) -> Option<usize> {

@@ -52,7 +52,7 @@ pub fn start(format: LogFormat, level: LogLevel, clock: Arc<dyn Clock>) -> io::R
 
 /// Another level from now on, unless the environment has said one.
 pub fn set_level(level: LogLevel) {
-    if std::env::var_os(VARIABLE).is_some() {
+    if directives().is_some() {
         info!("the level of the log is what {VARIABLE} says");
     } else if let Some(handle) = LEVEL.get()
         && handle.reload(filter(level)).is_ok()
@@ -75,11 +75,17 @@ static REPEATS: OnceLock<Repeats> = OnceLock::new();
 
 fn filter(level: LogLevel) -> EnvFilter {
     let builder = EnvFilter::builder();
-    match std::env::var(VARIABLE) {
-        Ok(directives) => builder.parse_lossy(directives),
+    match directives() {
+        Some(directives) => builder.parse_lossy(directives),
         // Whatever else is left out: without a file the audit is in the log alone.
-        Err(_) => builder.parse_lossy(format!("{},audit=info", level.word())),
+        None => builder.parse_lossy(format!("{},audit=info", level.word())),
     }
+}
+
+/// What the environment says, if it says anything.
+fn directives() -> Option<String> {
+    let directives = std::env::var(VARIABLE).ok()?;
+    (!directives.trim().is_empty()).then_some(directives)
 }
 
 /// How often each warning was said lately.
@@ -205,7 +211,7 @@ impl Drop for Line<'_> {
 
 const VARIABLE: &str = "LIVY_GATEWAY_LOG";
 /// The target of lines that are each said.
-pub const NOTICE: &str = "notice";
+pub const NOTICE: &str = "livy_gateway::notice";
 const QUEUE_LINES: usize = 8192;
 /// In this time a warning is said at most [`TIMES_MAX`] times.
 pub const TELL_REPEATS_EVERY: Duration = Duration::from_secs(10);

@@ -25,9 +25,11 @@ pub(super) async fn send(
     share: &mut Option<Share>,
     (patience, deadlines): (Duration, &Deadlines),
 ) -> Answered {
+    // An upload that nobody waits for any more is broken off with its connection.
+    let is_upload = matches!(request.body(), RequestBody::Upload(_));
     let answering = kept.sender.try_send_request(request);
-    let Some(held) = share.take() else {
-        // What the gateway asks for itself, and creations.
+    // Without a share: what the gateway asks for itself, and creations.
+    let Some(held) = share.take_if(|_| !is_upload) else {
         return answering.await;
     };
     let mut in_flight = InFlight {

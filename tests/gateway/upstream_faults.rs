@@ -194,53 +194,6 @@ async fn deletions_and_stops_run_to_their_end_without_their_client() {
     }
 }
 
-#[tokio::test]
-async fn a_read_that_its_client_gave_up_ends_when_livy_answers_and_at_the_latest_after_its_time() {
-    let livy = SilentLivy::start().await;
-    let rig = Setup::new().livy_url(&livy.url()).start().await;
-    for is_answered in [true, false] {
-        let mut client = rig.connect().await;
-        client.send(get("/livy/version")).await;
-        let mut asked = livy.is_asked("").await;
-        drop(client);
-        eventually("the gateway has noticed", async || {
-            let counters = rig.app().shared().users.current();
-            counters.busiest(1).iter().all(|user| user.under_way == 0)
-        })
-        .await;
-        assert_eq!(rig.app().shared().traffic().at_livy, 1, "Livy has not");
-        if is_answered {
-            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
-            tokio::io::AsyncWriteExt::write_all(&mut asked.0, answer.as_bytes())
-                .await
-                .unwrap();
-        }
-        let step = if is_answered {
-            Duration::ZERO
-        } else {
-            Duration::from_secs(5)
-        };
-        let ((), took) = rig.pass_until(step, asked.ends()).await;
-        assert!(took <= Duration::from_secs(40), "{took:?}");
-        eventually("its part is free", async || {
-            rig.app().shared().traffic().at_livy == 0
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn an_answer_that_its_client_no_longer_reads_ends_its_connection_to_livy() {
-    let livy = SilentLivy::start().await;
-    let rig = Setup::new().livy_url(&livy.url()).start().await;
-    let mut client = rig.connect().await;
-    client.send(get("/livy/version")).await;
-    let half = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{";
-    let asked = livy.is_asked(half).await;
-    drop(client);
-    asked.ends().await;
-}
-
 // --- Livy is not there.
 
 #[tokio::test]
@@ -347,19 +300,6 @@ async fn a_slow_read_is_504_after_the_read_timeout() {
     let ask = rig.pass_until(Duration::from_secs(5), rig.ask(&request)).await;
     ask.0.expect_refusal(504, "upstream_timeout");
     assert!((30..60).contains(&ask.1.as_secs()), "{:?}", ask.1);
-}
-
-#[tokio::test]
-async fn a_connection_whose_answer_did_not_come_in_time_is_given_up() {
-    let livy = SilentLivy::start().await;
-    let rig = Setup::new().livy_url(&livy.url()).start().await;
-    let request = get("/livy/version");
-    let asked = async { tokio::join!(rig.ask(&request), livy.is_asked("")) };
-    let ((reply, asked), _) = rig.pass_until(Duration::from_secs(5), asked).await;
-    reply.expect_refusal(504, "upstream_timeout");
-    // Livy goes on with it, and has its part of the gateway's requests for as long again.
-    let ((), took) = rig.pass_until(Duration::from_secs(5), asked.ends()).await;
-    assert!(took <= Duration::from_secs(40), "{took:?}");
 }
 
 #[tokio::test]

@@ -258,6 +258,13 @@ fn a_sweep_forgets_the_quiet_and_nothing_that_still_limits() {
     bench.counters.sweep();
     assert_eq!(bench.counters.len(), 2, "alice's limit is whole again only now");
     bench.clock.advance(Duration::from_mins(11));
+    let alice = LivyUser::for_tests("alice");
+    let presence = bench.counters.enter(&alice, Groups::Known(&[]), false);
+    presence.unwrap().ended(false);
+    bench.counters.sweep();
+    assert_eq!(bench.counters.len(), 2, "she was here a moment ago");
+    bench.counters.age();
+    bench.clock.advance(Duration::from_hours(3));
     bench.counters.sweep();
     assert_eq!(bench.counters.len(), 1, "bob is here");
     drop(busy);

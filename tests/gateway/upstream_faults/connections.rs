@@ -307,3 +307,63 @@ async fn a_livy_that_accepts_connections_and_never_speaks_tls_is_unreachable() {
         .await
         .expect_refusal(503, "upstream_unreachable");
 }
+
+#[tokio::test]
+async fn a_read_that_its_client_gave_up_ends_when_livy_answers_and_at_the_latest_after_its_time() {
+    let livy = SilentLivy::start().await;
+    let rig = Setup::new().livy_url(&livy.url()).start().await;
+    for is_answered in [true, false] {
+        let mut client = rig.connect().await;
+        client.send(get("/livy/version")).await;
+        let mut asked = livy.is_asked("").await;
+        drop(client);
+        eventually("the gateway has noticed", async || {
+            let counters = rig.app().shared().users.current();
+            counters.busiest(1).iter().all(|user| user.under_way == 0)
+        })
+        .await;
+        assert_eq!(rig.app().shared().traffic().at_livy, 1, "Livy has not");
+        if is_answered {
+            let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+            tokio::io::AsyncWriteExt::write_all(&mut asked.0, answer.as_bytes())
+                .await
+                .unwrap();
+        }
+        let step = if is_answered {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(5)
+        };
+        let ((), took) = rig.pass_until(step, asked.ends()).await;
+        assert!(took <= Duration::from_secs(40), "{took:?}");
+        eventually("its part is free", async || {
+            rig.app().shared().traffic().at_livy == 0
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_its_client_no_longer_reads_ends_its_connection_to_livy() {
+    let livy = SilentLivy::start().await;
+    let rig = Setup::new().livy_url(&livy.url()).start().await;
+    let mut client = rig.connect().await;
+    client.send(get("/livy/version")).await;
+    let half = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{";
+    let asked = livy.is_asked(half).await;
+    drop(client);
+    asked.ends().await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_answer_did_not_come_in_time_is_given_up() {
+    let livy = SilentLivy::start().await;
+    let rig = Setup::new().livy_url(&livy.url()).start().await;
+    let request = get("/livy/version");
+    let asked = async { tokio::join!(rig.ask(&request), livy.is_asked("")) };
+    let ((reply, asked), _) = rig.pass_until(Duration::from_secs(5), asked).await;
+    reply.expect_refusal(504, "upstream_timeout");
+    // Livy goes on with it, and has its part of the gateway's requests for as long again.
+    let ((), took) = rig.pass_until(Duration::from_secs(5), asked.ends()).await;
+    assert!(took <= Duration::from_secs(40), "{took:?}");
+}
