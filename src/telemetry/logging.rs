@@ -213,7 +213,7 @@ const VARIABLE: &str = "LIVY_GATEWAY_LOG";
 /// The target of lines that are each said.
 pub const NOTICE: &str = "livy_gateway::notice";
 const QUEUE_LINES: usize = 8192;
-/// In this time a warning is said at most [`TIMES_MAX`] times.
+/// In this time a warning is said at most ten times.
 pub const TELL_REPEATS_EVERY: Duration = Duration::from_secs(10);
 const TIMES_MAX: u64 = 10;
 
