@@ -196,28 +196,34 @@ impl Handler for Gateway {
     }
 }
 
-/// Counts something while it lives.
+/// Counts something that all requests together may have only so much of, while it lives.
 #[derive(Debug)]
-struct Held<'a> {
-    counter: &'a AtomicUsize,
+struct Held {
+    shared: Arc<Shared>,
+    counter: fn(&Shared) -> &AtomicUsize,
     amount: usize,
 }
 
-impl<'a> Held<'a> {
-    fn new(counter: &'a AtomicUsize) -> Self {
-        Self { counter, amount: 0 }
+impl Held {
+    /// Of this counter, nothing yet.
+    fn none(shared: &Arc<Shared>, counter: fn(&Shared) -> &AtomicUsize) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            counter,
+            amount: 0,
+        }
     }
 
     /// Holds `more`, unless all together would hold more than `limit`.
     fn grow(&mut self, more: usize, limit: usize) -> bool {
-        let before = self.counter.fetch_add(more, Ordering::Relaxed);
-        self.amount += more;
+        let before = (self.counter)(&self.shared).fetch_add(more, Ordering::Relaxed);
+        self.amount = self.amount.saturating_add(more);
         before.saturating_add(more) <= limit
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.counter.fetch_sub(self.amount, Ordering::Relaxed);
+        (self.counter)(&self.shared).fetch_sub(self.amount, Ordering::Relaxed);
     }
 }

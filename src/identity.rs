@@ -7,13 +7,14 @@
 //! A [`LivyUser`] is made nowhere else, so what reaches Livy as a user is always a legal name that a rule gave; the
 //! ledger's own records alone bring one back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::authn::{Source, Subject};
 use crate::denial::{Denial, quotable};
+use crate::quota::Groups;
 
 mod delegate;
 mod map;
@@ -161,7 +162,7 @@ pub struct Identities {
     reserved: Reserved,
     delegates: Vec<DelegateRule>,
     /// By Livy user, since a delegate's target is named as one.
-    groups_of_users: BTreeMap<LivyUser, BTreeSet<Arc<str>>>,
+    groups_of_users: BTreeMap<LivyUser, Vec<Arc<str>>>,
 }
 
 impl Identities {
@@ -215,7 +216,7 @@ impl Identities {
             self.groups_of_users
                 .entry(livy_user)
                 .and_modify(|known| known.retain(|group| groups.contains(group)))
-                .or_insert_with(|| groups.iter().cloned().collect());
+                .or_insert_with(|| groups.to_vec());
         }
         self
     }
@@ -294,13 +295,24 @@ impl Identities {
     }
 
     /// The groups of a Livy user, as far as the users file tells.
-    pub fn groups_of(&self, user: &LivyUser) -> Option<&BTreeSet<Arc<str>>> {
-        self.groups_of_users.get(user)
+    pub fn groups_of(&self, user: &LivyUser) -> Groups<'_> {
+        self.groups_of_users
+            .get(user)
+            .map_or(Groups::Unknown, |groups| Groups::Known(groups))
+    }
+
+    /// The groups of the one for whom somebody asks: a login's own are what it gave, another's what the users file tells.
+    pub fn groups_for<'a>(&'a self, principal: &'a Principal, user: &LivyUser) -> Groups<'a> {
+        if user == principal.livy_user() {
+            Groups::Known(principal.groups())
+        } else {
+            self.groups_of(user)
+        }
     }
 
     fn delegated(&self, principal: &Principal, peer: IpAddr, asked: &str) -> Option<LivyUser> {
         let target = LivyUser::new(asked).filter(|_| !self.reserved.contains(asked))?;
-        let groups = self.groups_of_users.get(&target);
+        let groups = self.groups_of(&target);
         self.delegates
             .iter()
             .any(|rule| rule.allows(principal.subject(), peer, &target, groups))

@@ -8,7 +8,7 @@ use crate::identity::LivyUser;
 use crate::limits::LiveCounters;
 use crate::livy::Kind;
 use crate::policy::Policy;
-use crate::quota::{Groups, Scope};
+use crate::quota::Scope;
 use crate::telemetry::metrics::{self, LoginFigures, TrafficFigures, UserFigures};
 
 /// What operators may look at.
@@ -69,8 +69,6 @@ async fn by_name(
     for asked in asked {
         let scope = Scope::User(asked.user.clone());
         let groups = policy.identities.groups_of(&asked.user);
-        let groups: Option<Vec<_>> = groups.map(|groups| groups.iter().cloned().collect());
-        let groups = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
         figures.push(UserFigures {
             held: holdings.ledger.held(&scope).await,
             limits: policy.quotas.limits_of(&asked.user, groups),

@@ -25,7 +25,7 @@ use crate::livy::list::{Listing, Row};
 use crate::livy::marker::Instance;
 use crate::livy::{Kind, SessionId};
 use crate::policy::{Ghosts, Impersonation, LivePolicy, Policy};
-use crate::quota::{Groups, Scope};
+use crate::quota::Scope;
 use crate::rewrite::{self, OwnCall};
 use crate::telemetry::audit::Audit;
 use crate::telemetry::metrics::{self, Freed as Why, Ghost, GhostEnd};
@@ -357,10 +357,7 @@ fn stranger(key: &PlaceKey, own: Instance) -> Option<Instance> {
 /// To whom it is charged; what belongs to nobody is charged to nobody.
 fn scopes_of(owner: Option<&LivyUser>, policy: &Policy) -> Vec<Scope> {
     let Some(owner) = owner else { return Vec::new() };
-    let groups = policy.identities.groups_of(owner);
-    let groups: Option<Vec<_>> = groups.map(|groups| groups.iter().cloned().collect());
-    let groups = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
-    policy.quotas.scopes_of(owner, groups)
+    policy.quotas.scopes_of(owner, policy.identities.groups_of(owner))
 }
 
 impl Reconciler {

@@ -27,7 +27,6 @@ use crate::livy::route::{Call, Routed, route};
 use crate::livy::target::Target;
 use crate::livy::{Inquiry, Topic};
 use crate::policy::Policy;
-use crate::quota::Groups;
 use crate::rewrite::{self, Payload, Trail};
 
 /// `explain`
@@ -428,13 +427,7 @@ fn tell_limit(story: &mut String, policy: &Policy, principal: &Principal, grant:
         return;
     };
     let user = grant.charged();
-    let groups: Option<Vec<Arc<str>>> = if user == principal.livy_user() {
-        Some(principal.groups().to_vec())
-    } else {
-        let known = policy.identities.groups_of(user);
-        known.map(|groups| groups.iter().cloned().collect())
-    };
-    let groups = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
+    let groups = policy.identities.groups_for(principal, user);
     let users = &policy.limits.users;
     let (limits, rule) = users.of(user, groups);
     let set_by = rule.map_or_else(

@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::{Gateway, Shared};
+use super::{Gateway, Held};
 use crate::clock::Clock;
 use crate::deadlines::Deadline;
 use crate::denial::Denial;
@@ -30,7 +29,7 @@ impl Gateway {
         if body.size_hint().lower() > limit as u64 {
             return Err(too_large);
         }
-        let mut held = HeldBytes::none(&self.0.shared);
+        let mut held = HeldBytes::none(self);
         let mut pace = Pace::new(self);
         let mut first = Bytes::new();
         let mut whole = BytesMut::new();
@@ -39,11 +38,7 @@ impl Gateway {
             if length > limit {
                 return Err(too_large);
             }
-            if !held.grow(data.len(), WAITING_BYTES_MAX) {
-                return Err(Denial::Overloaded {
-                    read: method.is_safe(),
-                });
-            }
+            held.grow(data.len(), method)?;
             // Nearly always there is one piece: it is passed on without a copy.
             if first.is_empty() && whole.is_empty() {
                 first = data;
@@ -59,38 +54,21 @@ impl Gateway {
 
 /// What a body holds of the memory that all bodies may hold together, until it was sent.
 #[derive(Debug)]
-pub(super) struct HeldBytes {
-    shared: Arc<Shared>,
-    bytes: usize,
-}
+pub(super) struct HeldBytes(Held);
 
 impl HeldBytes {
-    fn none(shared: &Arc<Shared>) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            bytes: 0,
-        }
+    fn none(gateway: &Gateway) -> Self {
+        Self(Held::none(&gateway.0.shared, |shared| &shared.waiting_bytes))
     }
 
-    /// It is `more` when it was unpacked.
-    pub(super) fn unpacked(&mut self, more: usize) -> Result<(), Denial> {
-        if self.grow(more, WAITING_BYTES_MAX) {
+    /// It has so many more: another piece has come, or it was unpacked.
+    pub(super) fn grow(&mut self, more: usize, method: Method) -> Result<(), Denial> {
+        if self.0.grow(more, WAITING_BYTES_MAX) {
             return Ok(());
         }
-        Err(Denial::Overloaded { read: false })
-    }
-
-    /// Holds `more`, unless all together would hold more than `limit`.
-    fn grow(&mut self, more: usize, limit: usize) -> bool {
-        let before = self.shared.waiting_bytes.fetch_add(more, Ordering::Relaxed);
-        self.bytes = self.bytes.saturating_add(more);
-        before.saturating_add(more) <= limit
-    }
-}
-
-impl Drop for HeldBytes {
-    fn drop(&mut self) {
-        self.shared.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        Err(Denial::Overloaded {
+            read: method.is_safe(),
+        })
     }
 }
 

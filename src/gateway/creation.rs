@@ -29,7 +29,7 @@ use crate::livy::body::NAME;
 use crate::livy::list::{self, Row};
 use crate::livy::marker::{Marker, default_stem};
 use crate::policy::{Ghosts, Impersonation, Policy};
-use crate::quota::{Exceeded, Groups, Scope, resources};
+use crate::quota::{Exceeded, Scope, resources};
 use crate::rewrite::{self, OwnCall};
 use crate::telemetry::audit::{Decision, Event};
 use crate::telemetry::metrics::{self, Ghost, GhostEnd};
@@ -74,13 +74,7 @@ impl Gateway {
     ) -> Result<Creation, Denial> {
         let (owner, principal) = (grant.livy_user(), grant.principal());
         let subject = principal.subject().to_string();
-        let groups: Option<Vec<_>> = if owner == principal.livy_user() {
-            Some(principal.groups().to_vec())
-        } else {
-            let groups = policy.identities.groups_of(owner);
-            groups.map(|groups| groups.iter().cloned().collect())
-        };
-        let groups = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
+        let groups = policy.identities.groups_for(principal, owner);
         let allowances = policy
             .quotas
             .allowances(owner, groups)

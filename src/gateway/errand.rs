@@ -167,13 +167,12 @@ impl Gateway {
         &self,
         policy: &Policy,
         errand: &mut Errand,
-        share: Option<Share>,
+        mut share: Option<Share>,
     ) -> Result<Response<ReplyBody>, Denial> {
         let is_safe = errand.method.is_safe();
         let cargo = std::mem::replace(&mut errand.cargo, Cargo::None);
         let (payload, upload, trouble, _held) = cargo.load();
         let outbound = errand.compose(policy, payload)?;
-        let mut share = share;
         let upstream = &self.0.upstream;
         let first = upstream
             .send(&policy.livy, outbound, upload, Reuse::Allowed, &mut share)

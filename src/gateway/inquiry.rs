@@ -129,13 +129,7 @@ impl Gateway {
             .roles
             .role_of(principal.livy_user(), principal.groups())
             .filter(|_| !acting.is_on_behalf());
-        let groups: Option<Vec<_>> = if acting.is_on_behalf() {
-            let known = policy.identities.groups_of(user);
-            known.map(|groups| groups.iter().cloned().collect())
-        } else {
-            Some(principal.groups().to_vec())
-        };
-        let known = groups.as_deref().map_or(Groups::Unknown, Groups::Known);
+        let known = policy.identities.groups_for(principal, user);
         let mut quota = Vec::new();
         let mut notice = None;
         match policy.quotas.allowances(user, known) {
@@ -159,9 +153,10 @@ impl Gateway {
             subject: principal.subject().to_string(),
             livy_user: user.as_str(),
             on_behalf: acting.is_on_behalf(),
-            groups: groups
-                .as_ref()
-                .map(|groups| groups.iter().map(AsRef::as_ref).collect()),
+            groups: match known {
+                Groups::Known(groups) => Some(groups.iter().map(AsRef::as_ref).collect()),
+                Groups::Unknown => None,
+            },
             role: role.map(roles::Role::word),
             limits: pace(&policy.limits.users, user, known),
             quota,

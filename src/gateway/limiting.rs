@@ -13,7 +13,7 @@ use crate::limits::{AtOnce, Exceeded, Seat, Verdict};
 use crate::livy::LimitClass;
 use crate::livy::operation::Operation;
 use crate::policy::Policy;
-use crate::quota::{Groups, Scope};
+use crate::quota::Scope;
 use crate::shares::{NoShare, Share, Worth};
 use crate::telemetry::metrics;
 
@@ -33,16 +33,14 @@ impl Gateway {
         }
         drop(report.take_presence());
         let counters = self.0.shared.users.current();
-        let entered = with_groups(policy, principal, user, |groups| {
-            counters.enter(user, groups, class.is_none())
-        });
-        match entered {
+        let groups = policy.identities.groups_for(principal, user);
+        match counters.enter(user, groups, class.is_none()) {
             Ok(presence) => {
                 report.entered(presence);
                 Ok(())
             }
             Err(AtOnce { scope, most }) => Err(Denial::TooManyAtOnce {
-                who: who(&scope),
+                who: scope.to_string(),
                 is_own: matches!(scope, Scope::User(_)),
                 most: most.get(),
                 read: is_read,
@@ -66,9 +64,8 @@ impl Gateway {
         let verdict = {
             let counters = self.0.shared.users.current();
             let seat = report.seat_of(user).unwrap_or_else(|| counters.seat(user));
-            with_groups(policy, principal, user, |groups| {
-                counters.spend(&seat, user, groups, class)
-            })
+            let groups = policy.identities.groups_for(principal, user);
+            counters.spend(&seat, user, groups, class)
         };
         match verdict {
             Verdict::Go(left) => {
@@ -115,7 +112,7 @@ impl Gateway {
         full: Exceeded,
         report: &mut Report<'_>,
     ) -> Result<Duration, Denial> {
-        let mut held = Held::new(&self.0.shared.held_back);
+        let mut held = Held::none(&self.0.shared, |shared| &shared.held_back);
         if !held.grow(1, HELD_BACK_MAX) {
             return Err(refused(&full));
         }
@@ -124,22 +121,6 @@ impl Gateway {
         self.0.deadlines.after(wait.saturating_sub(TICK)).over().await;
         report.waited(wait);
         Ok(wait)
-    }
-}
-
-/// The groups of the user as far as they are known: a login's own, or what the users file says of somebody else.
-fn with_groups<T>(
-    policy: &Policy,
-    principal: &Principal,
-    user: &LivyUser,
-    decide: impl FnOnce(Groups<'_>) -> T,
-) -> T {
-    if user == principal.livy_user() {
-        return decide(Groups::Known(principal.groups()));
-    }
-    match policy.identities.groups_of(user) {
-        Some(groups) => decide(Groups::Known(&groups.iter().cloned().collect::<Vec<_>>())),
-        None => decide(Groups::Unknown),
     }
 }
 
@@ -152,21 +133,13 @@ fn refused(exceeded: &Exceeded) -> Denial {
     } = exceeded;
     metrics::rate_limited(*class, scope);
     Denial::RateLimited {
-        who: who(scope),
+        who: scope.to_string(),
         is_own: matches!(scope, Scope::User(_)),
         class: *class,
         rate: rate.to_string(),
         burst: rate.burst().get(),
         window: rate.window(),
         wait: *wait,
-    }
-}
-
-fn who(scope: &Scope) -> String {
-    match scope {
-        Scope::User(user) => user.to_string(),
-        Scope::Group(group) => format!("the group {group} together"),
-        Scope::Everybody => "everybody together".to_owned(),
     }
 }
 

@@ -257,7 +257,7 @@ impl Gateway {
             Coding::Plain => sent,
             Coding::Gzip => {
                 let unpacked = body_policy::decode_gzip(&sent, limit)?;
-                held.unpacked(unpacked.len().saturating_sub(sent.len()))?;
+                held.grow(unpacked.len().saturating_sub(sent.len()), call.method)?;
                 Bytes::from(unpacked)
             }
         };

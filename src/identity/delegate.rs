@@ -1,13 +1,12 @@
 //! One delegate rule: a service that may act for others, for whom, and from where.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::authn::Subject;
 use crate::identity::LivyUser;
+use crate::quota::Groups;
 
 /// One `[[identity.delegate]]` rule.
 #[derive(Debug)]
@@ -74,7 +73,7 @@ impl DelegateRule {
         service: &Subject,
         peer: IpAddr,
         user: &LivyUser,
-        groups: Option<&BTreeSet<Arc<str>>>,
+        groups: Groups<'_>,
     ) -> bool {
         // A listener on [::] shows IPv4 clients as ::ffff:a.b.c.d.
         let peer = peer.to_canonical();
@@ -85,7 +84,7 @@ impl DelegateRule {
             && self.targets.iter().any(|target| match target {
                 Target::Everybody => true,
                 Target::User(named) => named == user,
-                Target::Group(name) => groups.is_some_and(|groups| groups.contains(name.as_str())),
+                Target::Group(name) => groups.contain(name),
             })
     }
 

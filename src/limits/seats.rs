@@ -111,14 +111,6 @@ pub struct Exceeded {
 #[derive(Debug)]
 pub struct LiveCounters(ArcSwap<UserCounters>);
 
-impl SeatFigures {
-    /// What hangs has not ended, and is what is looked for.
-    fn weight(&self) -> u64 {
-        let now = self.under_way.saturating_add(self.at_livy);
-        self.activity.saturating_add(u64::from(now))
-    }
-}
-
 impl LiveCounters {
     /// Counts for these limits.
     pub fn new(limits: UserLimits, clock: Arc<dyn Clock>) -> Self {
@@ -157,6 +149,14 @@ pub struct SeatFigures {
     pub at_livy: u32,
     /// Requests of lately: those of a minute ago count half.
     pub activity: u64,
+}
+
+impl SeatFigures {
+    /// What hangs has not ended, and is what is looked for.
+    fn weight(&self) -> u64 {
+        let now = self.under_way.saturating_add(self.at_livy);
+        self.activity.saturating_add(u64::from(now))
+    }
 }
 
 impl UserCounters {
@@ -435,14 +435,11 @@ impl UserCounters {
         &'a self,
         groups: Groups<'a>,
     ) -> impl Iterator<Item = (&'a Gauge, &'a Scope, &'a Arc<Seat>)> {
-        self.rules.iter().filter_map(move |rule| {
+        let written = self.limits.rules.iter().zip(&self.rules);
+        let shared = written.filter(move |(written, _)| written.whose.is_shared_with(groups));
+        shared.filter_map(|(_, rule)| {
             let (scope, seat) = rule.shared.as_ref()?;
-            let is_one_of_them = match scope {
-                Scope::Group(group) => groups.contain(group),
-                Scope::Everybody => true,
-                Scope::User(_) => false,
-            };
-            is_one_of_them.then_some((&rule.gauge, scope, seat))
+            Some((&rule.gauge, scope, seat))
         })
     }
 }

@@ -110,14 +110,11 @@ impl UserLimits {
 
     /// What a user of these groups shares with others.
     pub fn shared_by(&self, groups: Groups<'_>) -> impl Iterator<Item = (&Whose, &ClassLimits)> {
-        self.rules.iter().filter_map(move |rule| {
-            let is_shared = match &rule.whose {
-                Whose::Group(group) => groups.contain(group),
-                Whose::Everybody => true,
-                Whose::User(_) | Whose::MembersOf(_) => false,
-            };
-            is_shared.then_some((&rule.whose, &rule.limits))
-        })
+        let shared = self
+            .rules
+            .iter()
+            .filter(move |rule| rule.whose.is_shared_with(groups));
+        shared.map(|rule| (&rule.whose, &rule.limits))
     }
 
     /// The rule that sets the user's own limits, by its place among the rules; none if the defaults hold. Groups that

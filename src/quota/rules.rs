@@ -43,6 +43,17 @@ pub enum Whose {
     Everybody,
 }
 
+impl Whose {
+    /// Whether a user of these groups shares it with others.
+    pub fn is_shared_with(&self, groups: Groups<'_>) -> bool {
+        match self {
+            Self::Group(group) => groups.contain(group),
+            Self::Everybody => true,
+            Self::User(_) | Self::MembersOf(_) => false,
+        }
+    }
+}
+
 /// As the configuration writes it: `user alice`, `members_of etl`.
 impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
