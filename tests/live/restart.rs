@@ -13,6 +13,8 @@ async fn livy_may_be_restarted_under_a_running_gateway() {
         let gateway = Gateway::start(&livy).await;
         let alice = gateway.as_user("alice");
         alice.get("/version").await.expect(200);
+        let session = alice.post("/sessions", json!({ "kind": "pyspark" })).await;
+        let statements = format!("/sessions/{}/statements", session.expect(201).json()["id"]);
 
         livy.stop();
         let unreachable = |reply: Reply| {
@@ -20,8 +22,9 @@ async fn livy_may_be_restarted_under_a_running_gateway() {
             assert_eq!(denial["code"], "upstream_unreachable", "{denial}");
             assert!(reply.header("retry-after").is_some(), "{reply:?}");
         };
-        // Nothing of it can have reached Livy, so this is no 409.
-        unreachable(alice.post("/sessions", json!({ "kind": "pyspark" })).await);
+        // Nothing of it can have reached Livy, so this is no 409. It is no creation: that one is refused sooner when
+        // Livy took so long to stop that its list is too old.
+        unreachable(alice.post(&statements, json!({ "code": "1" })).await);
         let soon = Duration::from_secs(10);
         let listed = eventually("the last list is too old to be shown", soon, async || {
             let reply = alice.get("/sessions").await;
