@@ -7,7 +7,7 @@ SHELL_SCRIPTS := .ci/run deploy/demo/run deploy/demo/packages deploy/demo/standi
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test fast fmt fmt-check lint unit alerts live doc tools
+.PHONY: help demo test fast fmt fmt-check lint unit alerts providers live doc tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -15,7 +15,7 @@ help: ## list the targets
 demo: ## a real Livy, the gateway, two users and a checked transcript (ONCE=1 FAST=1 LIVY=simulated)
 	@deploy/demo/run
 
-test: fmt-check lint unit alerts doc live ## everything: format, lints, tests, and the live tests on a real Livy
+test: fmt-check lint unit alerts doc providers live ## everything: format, lints, tests, and the live tests on a real Livy
 
 fast: fmt-check lint unit ## the inner loop: `test` without the live parts
 
@@ -25,10 +25,10 @@ fmt: ## format the code
 fmt-check:
 	$(CARGO) fmt --all --check
 
-# The live tests are no part of --all-targets, as they are no part of a plain `cargo test`.
+# The live and the provider tests are no part of --all-targets, as they are no part of a plain `cargo test`.
 lint: tools ## clippy, and shellcheck of the scripts
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) clippy --test live --locked -- -D warnings
+	$(CARGO) clippy --test live --test providers --locked -- -D warnings
 	@command -v shellcheck >/dev/null || deploy/demo/packages shellcheck shellcheck
 	shellcheck $(SHELL_SCRIPTS)
 
@@ -42,6 +42,9 @@ live: tools ## the live tests, on a real Livy with real clients, installed first
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || \
 		deploy/demo/packages Prometheus prometheus
 	$(CARGO) test --test live --locked -- --nocapture
+
+providers: tools ## the gateway beside real identity providers, installed first
+	$(CARGO) test --test providers --locked -- --nocapture
 
 alerts: tools ## the alerts and recording rules, against their own tests, and the dashboard's shape
 	@command -v promtool >/dev/null || deploy/demo/packages Prometheus prometheus

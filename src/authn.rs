@@ -33,6 +33,12 @@ pub enum Source {
     Basic,
     /// The `[[jwt]]` entry of that name.
     Jwt(Arc<str>),
+    /// The directory, by Basic.
+    Ldap,
+    /// A client certificate.
+    Certificate,
+    /// A personal token, by Basic or Bearer. It names its Livy user itself.
+    Token,
 }
 
 /// As `identity.map` writes it: `basic`, `jwt:corp`.
@@ -41,6 +47,9 @@ impl fmt::Display for Source {
         match self {
             Self::Basic => f.write_str("basic"),
             Self::Jwt(name) => write!(f, "jwt:{name}"),
+            Self::Ldap => f.write_str("ldap"),
+            Self::Certificate => f.write_str("certificate"),
+            Self::Token => f.write_str("token"),
         }
     }
 }
@@ -80,6 +89,11 @@ impl Subject {
     /// The groups that the users file or the token gives it.
     pub fn groups(&self) -> &[Arc<str>] {
         &self.groups
+    }
+
+    /// The same groups, to be kept elsewhere.
+    pub(crate) fn shared_groups(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.groups)
     }
 }
 
@@ -172,6 +186,7 @@ impl Authn {
         match subject.source() {
             Source::Basic => self.users.as_ref()?.version_of(subject.name()),
             Source::Jwt(name) => self.issuer(name).map(|issuer| issuer.key_version()),
+            Source::Ldap | Source::Certificate | Source::Token => None,
         }
     }
 }

@@ -88,6 +88,7 @@ impl fmt::Debug for LivyUser {
 pub struct Principal {
     subject: Arc<Subject>,
     livy_user: LivyUser,
+    groups: Arc<[Arc<str>]>,
 }
 
 impl Principal {
@@ -101,9 +102,10 @@ impl Principal {
         &self.livy_user
     }
 
-    /// The groups that the source of the login gave: the users file's, or the claim's.
+    /// The groups that the source of the login gave, such as the users file or a claim. A personal token gives none:
+    /// then they are what the gateway's own files know about its Livy user.
     pub fn groups(&self) -> &[Arc<str>] {
-        self.subject.groups()
+        &self.groups
     }
 }
 
@@ -228,9 +230,19 @@ impl Identities {
             .map_err(|Unmapped| Denial::UnmappedIdentity {
                 subject: quotable(&subject.to_string()),
             })?;
+        let groups = match subject.source() {
+            Source::Token => self
+                .groups_of_users
+                .get(&livy_user)
+                .map(Vec::as_slice)
+                .unwrap_or_default()
+                .into(),
+            Source::Basic | Source::Jwt(_) | Source::Ldap | Source::Certificate => subject.shared_groups(),
+        };
         Ok(Principal {
             subject: Arc::clone(subject),
             livy_user,
+            groups,
         })
     }
 
@@ -320,7 +332,8 @@ impl Identities {
     }
 
     fn livy_user_of(&self, source: &Source, name: &str) -> Result<LivyUser, Unmapped> {
-        let mapped = if self.rules.is_empty() {
+        // Who adds a personal token names its Livy user; no rule is asked, but a reserved name stays one.
+        let mapped = if self.rules.is_empty() || *source == Source::Token {
             Mapped::from_subject(name)
         } else {
             self.rules

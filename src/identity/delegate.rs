@@ -102,17 +102,13 @@ fn check_service(service: &str) -> Result<(), String> {
             .split_once(':')
             .filter(|(issuer, _)| !issuer.is_empty())
             .map(|(_, name)| name),
-        Some(("ldap" | "certificate", _)) => {
-            return Err(format!(
-                "service = \"{service}\": this source is not supported by this version yet"
-            ));
-        }
+        Some(("ldap" | "certificate" | "token", name)) => Some(name),
         Some(_) | None => None,
     };
     match name {
         Some(name) if !name.is_empty() => Ok(()),
         Some(_) | None => Err(format!(
-            "service = \"{service}\" names no login; write \"basic:NAME\", or \"jwt:ENTRY:SUBJECT\" with the name of a [[jwt]] entry"
+            "service = \"{service}\" names no login; write \"basic:NAME\", \"ldap:NAME\", \"certificate:NAME\", \"token:NAME\", or \"jwt:ENTRY:SUBJECT\" with the name of a [[jwt]] entry"
         )),
     }
 }
@@ -167,10 +163,12 @@ mod tests {
                 .unwrap_err()
                 .contains("is empty")
         );
-        assert!(
-            DelegateRule::new("ldap:zeppelin", &everybody, &[])
-                .unwrap_err()
-                .contains("not supported")
-        );
+        for service in [
+            "ldap:zeppelin",
+            "certificate:spiffe://example.org/zeppelin",
+            "token:airflow",
+        ] {
+            assert!(DelegateRule::new(service, &everybody, &[]).is_ok(), "{service}");
+        }
     }
 }

@@ -337,6 +337,8 @@ fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<M
         SourceFilter::Any => Ok(()),
         SourceFilter::Basic => known_source("basic", config),
         SourceFilter::Jwt(name) => known_source(&format!("jwt:{name}"), config),
+        SourceFilter::Ldap => known_source("ldap", config),
+        SourceFilter::Certificate => known_source("certificate", config),
     };
     if let Err(wrong) = is_known {
         context.wrong("identity.map.from", from, &wrong);
