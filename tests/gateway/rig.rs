@@ -1,7 +1,11 @@
 //! A whole gateway between a test and a simulated Livy, on a clock that the test moves.
 
+// Named, because `providers` takes this file too, from another folder.
+#[path = "rig/client.rs"]
 mod client;
+#[path = "rig/process.rs"]
 mod process;
+#[path = "rig/tokens.rs"]
 mod tokens;
 
 use std::fmt::Write as _;
