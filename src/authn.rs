@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod issuer;
 pub mod jwt;
 pub mod keys;
+pub mod ldap;
 pub mod password;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -23,6 +24,7 @@ pub use credentials::Credentials;
 pub use issuer::{Issuer, IssuerSettings};
 pub use jwt::TokenVerdict;
 pub use keys::{Algorithm, KeySet, KeySource};
+pub use ldap::{Find, GroupsFrom, Ldap, LdapServer, LdapSettings, LdapTransport};
 pub use password::{PasswordProblem, hash_password};
 pub use users::{User, Users, UsersProblem};
 
@@ -104,6 +106,15 @@ impl fmt::Display for Subject {
     }
 }
 
+/// Who checks a password.
+#[derive(Debug, Clone, Copy)]
+pub enum Checker<'a> {
+    /// [`Authn::users`], on a thread that may block.
+    Users,
+    /// The directory, over the network.
+    Ldap(&'a Arc<Ldap>),
+}
+
 /// Everything that can prove a subject, compiled from one configuration.
 #[derive(Debug)]
 pub struct Authn {
@@ -113,6 +124,8 @@ pub struct Authn {
     pub users: Option<Users>,
     /// Whose tokens are good.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Who may log in by Basic beside them.
+    pub ldap: Option<Arc<Ldap>>,
     challenges: [HeaderValue; 2],
 }
 
@@ -144,8 +157,26 @@ impl Authn {
             realm,
             users,
             issuers,
+            ldap: None,
             challenges,
         })
+    }
+
+    /// With a directory, for the names that the users file does not have.
+    #[must_use]
+    pub fn with_ldap(self, ldap: Option<Arc<Ldap>>) -> Self {
+        Self { ldap, ..self }
+    }
+
+    /// Who checks this user's password: the users file if it has the name, and else the directory. Never both, or one
+    /// name would have two passwords.
+    pub fn checker_of(&self, user: &str) -> Option<Checker<'_>> {
+        match (&self.users, &self.ldap) {
+            (Some(users), Some(_)) if users.get(user).is_some() => Some(Checker::Users),
+            (_, Some(ldap)) => Some(Checker::Ldap(ldap)),
+            (Some(_), None) => Some(Checker::Users),
+            (None, None) => None,
+        }
     }
 
     /// The `WWW-Authenticate` lines of a 401, Basic first and each its own line: Livy's Java client fails on a
@@ -186,7 +217,8 @@ impl Authn {
         match subject.source() {
             Source::Basic => self.users.as_ref()?.version_of(subject.name()),
             Source::Jwt(name) => self.issuer(name).map(|issuer| issuer.key_version()),
-            Source::Ldap | Source::Certificate | Source::Token => None,
+            Source::Ldap => self.ldap.as_ref().map(|ldap| ldap.version()),
+            Source::Certificate | Source::Token => None,
         }
     }
 }

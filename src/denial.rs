@@ -64,6 +64,8 @@ pub enum Denial {
     InvalidCredentials,
     /// A good token whose time is over; said only after its signature was found good.
     ExpiredToken,
+    /// The directory that checks this login does not answer.
+    DirectoryUnavailable,
     /// Too many logins from one address, or too many wait for the hashing threads.
     TooManyLogins {
         /// When to try again.
@@ -361,6 +363,7 @@ impl Denial {
             Self::MalformedCredentials("there are two"),
             Self::InvalidCredentials,
             Self::ExpiredToken,
+            Self::DirectoryUnavailable,
             Self::TooManyLogins {
                 retry_after: Duration::from_secs(2),
             },

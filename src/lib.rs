@@ -26,6 +26,7 @@ pub mod policy;
 pub mod admin;
 pub mod control;
 pub mod deadlines;
+pub mod directory;
 pub mod holdings;
 pub mod impersonation;
 pub mod jwks;

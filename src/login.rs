@@ -11,8 +11,8 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,15 +20,19 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
-use crate::authn::{Authn, Credentials, TokenVerdict};
+use crate::authn::{Authn, Checker, Credentials, TokenVerdict};
 use crate::clock::Clock;
 use crate::denial::Denial;
+use crate::directory::Directory;
 use crate::identity::{Identities, Principal};
 use crate::limits::{AddressKey, LoginCounters, LoginLimits, Wait};
 
 mod cache;
+mod directory;
 mod flight;
 mod pool;
+
+use directory::Refusals;
 
 use cache::{Cache, Digest, ENTRY_LIFE, Proof, ProvenBy, Recall};
 use flight::{Boarding, Flight, Flights, Landing};
@@ -42,6 +46,9 @@ pub struct Logins {
     counters: ArcSwap<LoginCounters>,
     flights: Arc<Flights>,
     pool: Pool,
+    /// Started when the first login needs it.
+    directory: OnceLock<Option<Directory>>,
+    refusals: Arc<Refusals>,
     hits: AtomicU64,
     misses: AtomicU64,
     checked: Arc<AtomicU64>,
@@ -85,6 +92,8 @@ impl Logins {
             counters: ArcSwap::from_pointee(LoginCounters::new(limits, Arc::clone(&clock))),
             flights: Arc::default(),
             pool: Pool::new(hashing_threads, Arc::clone(&clock))?,
+            directory: OnceLock::new(),
+            refusals: Arc::default(),
             clock,
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -110,7 +119,7 @@ impl Logins {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 Some(principal)
             }
-            Recall::Known(Err(_)) | Recall::Proven(_) | Recall::SeenBefore | Recall::Nothing => None,
+            Recall::Known(Err(_)) | Recall::Proven(_) | Recall::SeenBefore(_) | Recall::Nothing => None,
         }
     }
 
@@ -128,7 +137,7 @@ impl Logins {
         let authorization = only_authorization(headers).ok_or(Denial::MissingCredentials)?;
         let digest = self.cache.digest(authorization);
         let recalled = self.cache.recall(&digest, policy, &*self.clock);
-        let is_guess = match recalled {
+        let seen_before = match recalled {
             Recall::Known(outcome) => {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 return outcome;
@@ -137,8 +146,8 @@ impl Logins {
                 self.hits.fetch_add(1, Ordering::Relaxed);
                 return self.resolve(policy, digest, proof);
             }
-            Recall::SeenBefore => false,
-            Recall::Nothing => true,
+            Recall::SeenBefore(proof) => Some(proof),
+            Recall::Nothing => None,
         };
         self.misses.fetch_add(1, Ordering::Relaxed);
         let from = AddressKey::from(peer);
@@ -155,7 +164,7 @@ impl Logins {
                 let attempt = Attempt {
                     digest,
                     from,
-                    is_guess,
+                    seen_before,
                     user,
                     password,
                 };
@@ -263,10 +272,18 @@ impl Logins {
 
     /// Has a password checked by the pool, or joins those who wait for the same check.
     fn check_password(&self, policy: &LoginPolicy<'_>, attempt: Attempt) -> Result<Landing, Denial> {
-        if policy.authn.users.is_none() {
+        let digest = attempt.digest;
+        let checker = policy
+            .authn
+            .checker_of(&attempt.user)
+            .ok_or(Denial::InvalidCredentials)?;
+        if let Checker::Ldap(_) = checker
+            && self
+                .refusals
+                .hold(&digest, policy.generation, self.clock.monotonic())
+        {
             return Err(Denial::InvalidCredentials);
         }
-        let digest = attempt.digest;
         let (flight, landing) = match self.flights.board((digest, policy.generation)) {
             Boarding::Joined(landing) => return Ok(landing),
             Boarding::First(flight, landing) => (flight, landing),
@@ -277,12 +294,27 @@ impl Logins {
             return Ok(landing);
         }
         let counters = self.counters.load_full();
-        if attempt.is_guess
+        if attempt.seen_before.is_none()
             && let Err(wait) = counters.attempt(attempt.from, &attempt.user)
         {
             flight.land(Err(too_many(wait)));
             return Ok(landing);
         }
+        match checker {
+            Checker::Users => self.ask_users(policy, attempt, counters, flight),
+            Checker::Ldap(ldap) => self.ask_directory(policy, ldap, attempt, counters, flight),
+        }
+        Ok(landing)
+    }
+
+    /// Has the users file's hash computed by the pool.
+    fn ask_users(
+        &self,
+        policy: &LoginPolicy<'_>,
+        attempt: Attempt,
+        counters: Arc<LoginCounters>,
+        flight: Flight,
+    ) {
         let from = attempt.from;
         let check = Check {
             attempt,
@@ -296,7 +328,6 @@ impl Logins {
         if let Err(Full(job)) = self.pool.submit(from, job) {
             job(Turn::TooLate);
         }
-        Ok(landing)
     }
 }
 
@@ -312,7 +343,8 @@ impl fmt::Debug for Logins {
 struct Attempt {
     digest: Digest,
     from: AddressKey,
-    is_guess: bool,
+    /// What it proved a while ago: then it is no guess.
+    seen_before: Option<Arc<Proof>>,
     user: String,
     password: Zeroizing<String>,
 }

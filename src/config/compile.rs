@@ -26,6 +26,7 @@ use crate::livy::target::BasePaths;
 use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Timeouts};
 use crate::rewrite::{Endpoint, UpstreamLogin};
 
+mod directory;
 mod holding;
 mod limits;
 mod logins;
@@ -75,6 +76,7 @@ pub(super) fn compile(
         state,
         basic,
         jwt,
+        ldap,
         identity,
         limits,
         quota,
@@ -92,7 +94,7 @@ pub(super) fn compile(
     let admin = admin_listener(admin, listen, &context);
     let state = holding::state(state, &livy.timeouts, &context);
     let livy = livy_server(livy, &context);
-    let authn = logins::authn(basic.as_ref(), jwt, &context);
+    let authn = logins::authn(basic.as_ref(), jwt, ldap.as_ref(), &context);
     let identities = logins::identities(raw, identity, authn.as_ref(), &context);
     let jwks_tls = logins::key_set_tls(jwt, &context);
     holding::warn_of_groups_that_nobody_has(limits, quota, roles, authn.as_ref(), &context);

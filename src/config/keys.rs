@@ -38,6 +38,10 @@ pub const TABLES: &[&Keys] = &[
     &BASIC,
     &JWT,
     &JWT_KEYS,
+    &LDAP,
+    &LDAP_SEARCH,
+    &LDAP_GROUPS,
+    &LDAP_TIMEOUTS,
     &IDENTITY,
     &MAP,
     &DELEGATE,
@@ -68,6 +72,7 @@ pub(super) const TOP: Keys = Keys {
         "state",
         "basic",
         "jwt",
+        "ldap",
         "identity",
         "limits",
         "quota",
@@ -75,7 +80,7 @@ pub(super) const TOP: Keys = Keys {
         "requests",
         "log",
     ],
-    later: &["cluster", "ldap", "kerberos"],
+    later: &["cluster", "kerberos"],
 };
 pub(super) const LISTEN: Keys = Keys {
     table: "listen",
@@ -154,6 +159,40 @@ pub(super) const JWT_KEYS: Keys = Keys {
     table: "jwt.keys",
     known: &["url", "file", "secret"],
     later: &["discovery"],
+};
+pub(super) const LDAP: Keys = Keys {
+    table: "ldap",
+    known: &[
+        "urls",
+        "ca_file",
+        "start_tls",
+        "allow_plain_ldap",
+        "bind_dn",
+        "search",
+        "user_attribute",
+        "groups",
+        "timeouts",
+        "cache",
+        "cache_refused",
+        "offline_grace",
+        "max_connections",
+    ],
+    later: &[],
+};
+pub(super) const LDAP_SEARCH: Keys = Keys {
+    table: "ldap.search",
+    known: &["base", "filter", "bind_dn", "password"],
+    later: &[],
+};
+pub(super) const LDAP_GROUPS: Keys = Keys {
+    table: "ldap.groups",
+    known: &["base", "attribute", "filter", "name_attribute"],
+    later: &[],
+};
+pub(super) const LDAP_TIMEOUTS: Keys = Keys {
+    table: "ldap.timeouts",
+    known: &["connect", "operation"],
+    later: &[],
 };
 pub(super) const IDENTITY: Keys = Keys {
     table: "identity",

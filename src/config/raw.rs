@@ -18,12 +18,14 @@ use super::url::HttpUrl;
 use crate::policy::{Impersonation, LogFormat, LogLevel};
 use crate::rewrite::Impersonate;
 
+mod directory;
 mod holding;
 mod limits;
 mod requests;
 mod values;
 mod whose;
 
+pub(super) use directory::{RawLdap, RawLdapGroups, RawLdapSearch, RawLdapTimeouts};
 pub(super) use holding::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, StoreKind};
 pub(super) use limits::{RawClass, RawLimits, RawLimitsFor};
 pub(super) use requests::{RawConf, RawRequests};
@@ -41,6 +43,7 @@ pub(super) struct RawConfig {
     pub(super) state: RawState,
     pub(super) basic: Option<RawBasic>,
     pub(super) jwt: Vec<RawJwt>,
+    pub(super) ldap: Option<RawLdap>,
     pub(super) identity: RawIdentity,
     pub(super) limits: RawLimits,
     pub(super) quota: RawQuota,
@@ -211,6 +214,9 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
             .iter()
             .map(|table| jwt(table, problems))
             .collect(),
+        ldap: top
+            .table("ldap", &keys::LDAP)
+            .map(|table| directory::ldap(&table, problems)),
         identity: identity(&section("identity", &keys::IDENTITY)),
         limits: limits::limits(&section("limits", &keys::LIMITS), problems),
         quota: holding::quota(&section("quota", &keys::QUOTA), problems),

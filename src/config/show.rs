@@ -16,6 +16,7 @@ use crate::body_policy::rules::ConfMode;
 use crate::policy::{Impersonation, LogFormat, Policy};
 use crate::rewrite::Impersonate;
 
+mod directory;
 mod holding;
 mod limits;
 
@@ -63,6 +64,7 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         state,
         basic,
         jwt,
+        ldap,
         identity,
         limits,
         quota,
@@ -90,6 +92,9 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     }
     for jwt in jwt {
         show_jwt(&mut page, jwt);
+    }
+    if let Some(ldap) = ldap {
+        directory::ldap(&mut page, ldap);
     }
     show_identity(&mut page, identity);
     limits::limits(&mut page, limits);

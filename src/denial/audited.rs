@@ -42,6 +42,7 @@ impl Denial {
             | Self::CrossOrigin
             | Self::MissingCredentials
             | Self::MalformedCredentials(_)
+            | Self::DirectoryUnavailable
             | Self::TooManyLogins { .. }
             | Self::BodyTooLarge { .. }
             | Self::SlowBody

@@ -35,6 +35,11 @@ pub(super) struct Proof {
 #[derive(Debug)]
 pub(super) enum ProvenBy {
     Password,
+    /// A password that the directory found right.
+    Directory {
+        /// Until when it is believed, on the monotonic clock, if the directory cannot be asked again.
+        believed_offline: Duration,
+    },
     Token {
         /// Its `exp`, on the wall clock.
         expires: Duration,
@@ -64,15 +69,15 @@ pub(super) enum Recall {
     Known(Result<Arc<Principal>, Denial>),
     /// Proven, but not resolved under this policy.
     Proven(Arc<Proof>),
-    /// A password that was proven, whose entry has ended, and whose stored hash is the same still: it must be
-    /// checked again, but it is no guess.
-    SeenBefore,
+    /// A password that was proven, whose entry has ended, and whose stored hash or directory is the same still: it must
+    /// be checked again, but it is no guess.
+    SeenBefore(Arc<Proof>),
     Nothing,
 }
 
 enum Standing {
     Holds(Arc<Entry>),
-    Ended,
+    Ended(Arc<Proof>),
     Nothing,
 }
 
@@ -107,7 +112,7 @@ impl Cache {
                 }
                 Some(_) | None => Recall::Proven(Arc::clone(&entry.proof)),
             },
-            Standing::Ended => Recall::SeenBefore,
+            Standing::Ended(proof) => Recall::SeenBefore(proof),
             Standing::Nothing => Recall::Nothing,
         }
     }
@@ -121,7 +126,7 @@ impl Cache {
     ) -> Option<Arc<Proof>> {
         match self.standing(digest, policy, clock) {
             Standing::Holds(entry) => Some(Arc::clone(&entry.proof)),
-            Standing::Ended | Standing::Nothing => None,
+            Standing::Ended(_) | Standing::Nothing => None,
         }
     }
 
@@ -135,13 +140,17 @@ impl Cache {
         }
         let has_ended = clock.monotonic() >= proof.ends;
         match proof.by {
-            ProvenBy::Password if has_ended => Standing::Ended,
+            ProvenBy::Password | ProvenBy::Directory { .. } if has_ended => {
+                Standing::Ended(Arc::clone(proof))
+            }
             ProvenBy::Token { expires, generation }
                 if has_ended || clock.wall() >= expires || generation != policy.generation =>
             {
                 Standing::Nothing
             }
-            ProvenBy::Password | ProvenBy::Token { .. } => Standing::Holds(entry),
+            ProvenBy::Password | ProvenBy::Directory { .. } | ProvenBy::Token { .. } => {
+                Standing::Holds(entry)
+            }
         }
     }
 
@@ -149,6 +158,11 @@ impl Cache {
     pub(super) fn keep(&self, digest: Digest, proof: Arc<Proof>) {
         let resolved = None;
         self.entries.insert(digest, Arc::new(Entry { proof, resolved }));
+    }
+
+    /// Forgets a credential that turned out to be wrong, so that nothing believes its old proof again.
+    pub(super) fn forget(&self, digest: &Digest) {
+        self.entries.remove(digest);
     }
 
     /// Keeps a proof with what it was resolved to under the policy of this generation.

@@ -28,6 +28,10 @@ pub const CONNECTIONS: &str = "livy_gateway_connections";
 pub const CONNECTIONS_TOTAL: &str = "livy_gateway_connections_total";
 /// Connections to Livy, by `kind`: opened or reused.
 pub const UPSTREAM_CONNECTIONS: &str = "livy_gateway_upstream_connections_total";
+/// Logins that were put to the directory, by `outcome`.
+pub const DIRECTORY_LOGINS: &str = "livy_gateway_directory_logins_total";
+/// Time to check a login with the directory.
+pub const DIRECTORY_SECONDS: &str = "livy_gateway_directory_seconds";
 /// Credentials found in the cache or not, by `result`.
 pub const CREDENTIAL_CACHE: &str = "livy_gateway_credential_cache_total";
 /// Credentials in the cache now.
@@ -105,8 +109,11 @@ pub const USER_QUOTA: &str = "livy_gateway_user_quota";
 /// 1, with the `version`.
 pub const BUILD_INFO: &str = "livy_gateway_build_info";
 
+mod directory;
 mod places;
 mod traffic;
+
+pub use directory::{DirectoryLogin, directory_login};
 
 pub use traffic::{TrafficFigures, UserFigures, connection_refused, delayed, rate_limited, traffic};
 
@@ -187,10 +194,12 @@ pub fn install() -> Result<(), BuildError> {
         .set_buckets_for_metric(Matcher::Full(UPSTREAM_SECONDS.into()), &UPSTREAM_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(GATEWAY_SECONDS.into()), &OWN_BUCKETS)?
         .set_buckets_for_metric(Matcher::Full(RECONCILE_SECONDS.into()), &RECONCILE_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(DIRECTORY_SECONDS.into()), &UPSTREAM_BUCKETS)?
         .install_recorder()?;
     describe();
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!(IMPERSONATION_OFF).set(0.0);
+    directory::register();
     places::register();
     traffic::register();
     let _ = METERS.set(Meters::register());
@@ -401,6 +410,10 @@ fn describe() {
         (
             UPSTREAM_CONNECTIONS,
             "Connections to Livy, newly opened or used again.",
+        ),
+        (
+            DIRECTORY_LOGINS,
+            "Logins that were put to the directory (LDAP), by outcome.",
         ),
         (CREDENTIAL_CACHE, "Credentials looked up in the cache, by result."),
         (

@@ -16,3 +16,6 @@
 #[path = "../gateway/rig.rs"]
 #[allow(dead_code, unused_imports, reason = "the books of `gateway` use more of it")]
 mod rig;
+
+mod ldap;
+mod slapd;

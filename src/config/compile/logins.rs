@@ -11,18 +11,23 @@ use rustls::ClientConfig;
 use super::super::files::Secrecy;
 use super::super::problem::nearest;
 use super::super::raw::{
-    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawMap,
+    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLdap, RawMap,
 };
 use super::super::reader::{Written, Wrong};
 use super::super::tls::{self, Authorities};
-use super::{Context, read};
+use super::{Context, directory, read};
 use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users};
 use crate::identity::{DelegateRule, Identities, MapRule, SourceFilter};
 
 /// The verifiers. There is at least one: an open gateway cannot be configured.
-pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<'_>) -> Option<Authn> {
-    if basic.is_none() && jwt.is_empty() {
-        let title = "nobody could log in: there is neither [basic] nor [[jwt]]";
+pub(super) fn authn(
+    basic: Option<&RawBasic>,
+    jwt: &[RawJwt],
+    ldap: Option<&RawLdap>,
+    context: &Context<'_>,
+) -> Option<Authn> {
+    if basic.is_none() && jwt.is_empty() && ldap.is_none() {
+        let title = "nobody could log in: there is neither [basic] nor [[jwt]] nor [ldap]";
         context.problems.add(
             None,
             title,
@@ -33,6 +38,7 @@ pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<
     let users = basic.map(|basic| users(basic, context));
     let issuers: Vec<_> = jwt.iter().map(|jwt| issuer(jwt, context)).collect();
     let issuers: Option<Vec<_>> = issuers.into_iter().collect();
+    let ldap = ldap.map(|ldap| directory::ldap(ldap, context));
     let realm = basic.map_or_else(
         || super::super::raw::DEFAULT_REALM.to_owned(),
         |basic| basic.realm.value.clone(),
@@ -41,11 +47,15 @@ pub(super) fn authn(basic: Option<&RawBasic>, jwt: &[RawJwt], context: &Context<
         Some(read) => Some(read?),
         None => None,
     };
+    let ldap = match ldap {
+        Some(compiled) => Some(compiled?),
+        None => None,
+    };
     if has_twins {
         return None;
     }
     match Authn::new(realm, users, issuers?) {
-        Ok(authn) => Some(authn),
+        Ok(authn) => Some(authn.with_ldap(ldap)),
         Err(what) => {
             context.problems.add(None, what, "");
             None
@@ -260,7 +270,7 @@ pub(super) fn identities(
         map,
         delegate,
     } = identity;
-    let sources = raw.jwt.len().saturating_add(usize::from(raw.basic.is_some()));
+    let sources = raw.jwt.len() + usize::from(raw.basic.is_some()) + usize::from(raw.ldap.is_some());
     if sources > 1 && map.is_empty() {
         let title = format!(
             "there are {sources} sources of identities and no [[identity.map]]: two of them may know different people by one name"
@@ -424,7 +434,8 @@ fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
     let basic = config.basic.as_ref().map(|_| "basic".to_owned());
     let named = config.jwt.iter().filter(|jwt| jwt.name.span.is_some());
     let issuers = named.map(|jwt| format!("jwt:{}", jwt.name.value));
-    let known: Vec<String> = basic.into_iter().chain(issuers).collect();
+    let ldap = config.ldap.as_ref().map(|_| "ldap".to_owned());
+    let known: Vec<String> = basic.into_iter().chain(issuers).chain(ldap).collect();
     // That there is no login at all was said.
     if known.is_empty() || known.iter().any(|known| known == source) {
         return Ok(());
