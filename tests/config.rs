@@ -59,6 +59,8 @@ impl Stage {
             0o600,
         );
         stage.put("livy-ca.pem", &own.cert.pem(), 0o644);
+        stage.put("ldap-ca.pem", &own.cert.pem(), 0o644);
+        stage.put("ldap.password", "of this test\n", 0o600);
         stage.put("public.pem", &own.signing_key.public_key_pem(), 0o644);
         stage.put("jwks.json", &key_set(), 0o644);
         stage.put("hmac.key", &uuid::Uuid::now_v7().simple().to_string(), 0o600);

@@ -27,7 +27,7 @@ impl<T> Written<T> {
         Self { value, span: None }
     }
 
-    fn at(value: T, span: &Range<usize>) -> Self {
+    pub(super) fn at(value: T, span: &Range<usize>) -> Self {
         Self {
             value,
             span: Some(span.clone()),

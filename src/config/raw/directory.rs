@@ -12,6 +12,7 @@ use crate::config::keys;
 use crate::config::problem::Problems;
 use crate::config::reader::{Reader, Written, Wrong};
 use crate::config::units;
+use crate::config::url::HttpUrl;
 
 /// `[ldap]`
 #[derive(Debug)]
@@ -90,8 +91,11 @@ pub(super) fn ldap(table: &Reader<'_>, problems: &Problems) -> RawLdap {
         .unwrap_or_else(|| Reader::open(&nothing, 0..0, &keys::LDAP_TIMEOUTS, problems));
     RawLdap {
         urls: table
-            .list("urls", EXAMPLE_URLS, |text| server(text, start_tls.value))
-            .unwrap_or_default(),
+            .list("urls", EXAMPLE_URLS, |text| Ok(text.to_owned()))
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|text| server_at(text, start_tls.value, problems))
+            .collect(),
         ca_file: table.parsed("ca_file", path),
         start_tls,
         allow_plain_ldap: table.flag("allow_plain_ldap", false),
@@ -167,9 +171,26 @@ fn groups(table: &Reader<'_>, problems: &Problems) -> RawLdapGroups {
     raw
 }
 
+fn server_at(text: &Written<String>, start_tls: bool, problems: &Problems) -> Option<Written<LdapServer>> {
+    let span = text.span.clone()?;
+    if HttpUrl::has_user_info(&text.value) {
+        problems.mask(&span);
+    }
+    match server(&text.value, start_tls) {
+        Ok(server) => Some(Written::at(server, &span)),
+        Err(wrong) => {
+            problems.add(Some(&span), format!("`ldap.urls`: {}", wrong.what), wrong.instead);
+            None
+        }
+    }
+}
+
 fn server(text: &str, start_tls: bool) -> Result<LdapServer, Wrong> {
     let instead = format!("write it as in {EXAMPLE_URLS}");
     let wrong = |what: String| Wrong::new(what, instead.as_str());
+    if HttpUrl::has_user_info(text) {
+        return Err(wrong("a URL has a user name or password in it".to_owned()));
+    }
     let (scheme, rest) = text
         .split_once("://")
         .ok_or_else(|| wrong(format!("{text:?} is no URL")))?;
