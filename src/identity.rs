@@ -15,14 +15,18 @@ use std::sync::Arc;
 use crate::authn::{Source, Subject};
 use crate::denial::{Denial, quotable};
 use crate::quota::Groups;
+use crate::roles::{Role, Roles};
 
 mod delegate;
+mod groups;
 mod map;
 mod reserved;
 
 pub use delegate::DelegateRule;
+pub use groups::GroupMap;
 pub use map::{MapRule, SourceFilter};
 
+use delegate::Whom;
 use map::Mapped;
 use reserved::Reserved;
 
@@ -165,6 +169,10 @@ pub struct Identities {
     delegates: Vec<DelegateRule>,
     /// By Livy user, since a delegate's target is named as one.
     groups_of_users: BTreeMap<LivyUser, Vec<Arc<str>>>,
+    /// What the operator adds to the groups of logins.
+    group_map: GroupMap,
+    /// Whom nobody may act for but who is allowed to by name.
+    roles: Roles,
 }
 
 impl Identities {
@@ -201,18 +209,38 @@ impl Identities {
             reserved,
             delegates,
             groups_of_users: BTreeMap::new(),
+            group_map: GroupMap::default(),
+            roles: Roles::default(),
         })
+    }
+
+    /// Learns who is an administrator: a delegate acts for one only if its rule names that user.
+    #[must_use]
+    pub fn with_roles(self, roles: Roles) -> Self {
+        Self { roles, ..self }
+    }
+
+    /// Learns the groups file. Its groups are added to those that logins bring, and whoever stands in it is known when
+    /// somebody acts for them. Comes after [`Identities::with_users`].
+    #[must_use]
+    pub fn with_groups(mut self, map: GroupMap) -> Self {
+        for (user, groups) in map.users() {
+            let known = self.groups_of_users.entry(user.clone()).or_default();
+            *known = joined(known, groups);
+        }
+        self.group_map = map;
+        self
     }
 
     /// Learns the groups of the users file, for delegate rules that say `group:NAME`.
     ///
     /// The gateway can ask no identity provider about a third person, so the groups of a delegate's target are
-    /// known from the users file alone. Each of its users is mapped as if logged in with Basic; a Livy user to
+    /// known from its own files alone. Each of its users is mapped as if logged in with Basic; a Livy user to
     /// which several of them map has the groups that all of these have.
     #[must_use]
     pub fn with_users<'a>(mut self, users: impl IntoIterator<Item = (&'a str, &'a [Arc<str>])>) -> Self {
         for (name, groups) in users {
-            let Ok(livy_user) = self.livy_user_of(&Source::Basic, name) else {
+            let Ok(livy_user) = self.livy_user_of(&Source::Basic, name, groups) else {
                 continue;
             };
             self.groups_of_users
@@ -226,7 +254,7 @@ impl Identities {
     /// The principal of a subject: the first rule that matches decides, also when its result is refused.
     pub fn resolve(&self, subject: &Arc<Subject>) -> Result<Principal, Denial> {
         let livy_user = self
-            .livy_user_of(subject.source(), subject.name())
+            .livy_user_of(subject.source(), subject.name(), subject.groups())
             .map_err(|Unmapped| Denial::UnmappedIdentity {
                 subject: quotable(&subject.to_string()),
             })?;
@@ -237,7 +265,12 @@ impl Identities {
                 .map(Vec::as_slice)
                 .unwrap_or_default()
                 .into(),
-            Source::Basic | Source::Jwt(_) | Source::Ldap | Source::Certificate => subject.shared_groups(),
+            Source::Basic | Source::Jwt(_) | Source::Ldap | Source::Certificate => {
+                match self.group_map.of(&livy_user) {
+                    [] => subject.shared_groups(),
+                    added => joined(subject.groups(), added).into(),
+                }
+            }
         };
         Ok(Principal {
             subject: Arc::clone(subject),
@@ -253,7 +286,10 @@ impl Identities {
         }
         self.rules
             .iter()
-            .position(|rule| rule.apply(subject.source(), subject.name()).is_some())
+            .position(|rule| {
+                rule.apply(subject.source(), subject.name(), subject.groups())
+                    .is_some()
+            })
             .map_or(Matched::Nothing, Matched::Rule)
     }
 
@@ -301,19 +337,25 @@ impl Identities {
         }
     }
 
+    /// Whether the groups file gives anybody a group.
+    pub fn has_group_map(&self) -> bool {
+        !self.group_map.is_empty()
+    }
+
     /// The services that may act for others, as subjects show themselves.
     pub fn services(&self) -> impl Iterator<Item = &str> {
         self.delegates.iter().map(DelegateRule::service)
     }
 
-    /// The groups of a Livy user, as far as the users file tells.
+    /// The groups of a Livy user, as far as the gateway's own files tell.
     pub fn groups_of(&self, user: &LivyUser) -> Groups<'_> {
         self.groups_of_users
             .get(user)
             .map_or(Groups::Unknown, |groups| Groups::Known(groups))
     }
 
-    /// The groups of the one for whom somebody asks: a login's own are what it gave, another's what the users file tells.
+    /// The groups of the one for whom somebody asks: a login's own are what it brought and what the groups file adds,
+    /// another's what the gateway's own files tell.
     pub fn groups_for<'a>(&'a self, principal: &'a Principal, user: &LivyUser) -> Groups<'a> {
         if user == principal.livy_user() {
             Groups::Known(principal.groups())
@@ -325,20 +367,29 @@ impl Identities {
     fn delegated(&self, principal: &Principal, peer: IpAddr, asked: &str) -> Option<LivyUser> {
         let target = LivyUser::new(asked).filter(|_| !self.reserved.contains(asked))?;
         let groups = self.groups_of(&target);
+        let known = match groups {
+            Groups::Known(known) => known,
+            Groups::Unknown => &[],
+        };
+        let whom = Whom {
+            user: &target,
+            groups,
+            is_admin: self.roles.role_of(&target, known) == Some(Role::Admin),
+        };
         self.delegates
             .iter()
-            .any(|rule| rule.allows(principal.subject(), peer, &target, groups))
+            .any(|rule| rule.allows(principal.subject(), peer, &whom))
             .then_some(target)
     }
 
-    fn livy_user_of(&self, source: &Source, name: &str) -> Result<LivyUser, Unmapped> {
+    fn livy_user_of(&self, source: &Source, name: &str, groups: &[Arc<str>]) -> Result<LivyUser, Unmapped> {
         // Who adds a personal token names its Livy user; no rule is asked, but a reserved name stays one.
         let mapped = if self.rules.is_empty() || *source == Source::Token {
             Mapped::from_subject(name)
         } else {
             self.rules
                 .iter()
-                .find_map(|rule| rule.apply(source, name))
+                .find_map(|rule| rule.apply(source, name, groups))
                 .ok_or(Unmapped)?
         };
         match mapped {
@@ -348,6 +399,17 @@ impl Identities {
             Mapped::Illegal => Err(Unmapped),
         }
     }
+}
+
+/// Both, each once, the first ones first.
+fn joined(first: &[Arc<str>], then: &[Arc<str>]) -> Vec<Arc<str>> {
+    let mut all = first.to_vec();
+    for group in then {
+        if !all.contains(group) {
+            all.push(Arc::clone(group));
+        }
+    }
+    all
 }
 
 /// No rule gives a Livy user, or the one that matches gives none that may be.

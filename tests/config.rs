@@ -60,6 +60,8 @@ impl Stage {
         );
         stage.put("livy-ca.pem", &own.cert.pem(), 0o644);
         stage.put("ldap-ca.pem", &own.cert.pem(), 0o644);
+        stage.put("groups", "analysts: alice\n", 0o600);
+        stage.put("bad.groups", "analysts alice\nstaff: bob\n: carol\n", 0o600);
         stage.put("ldap.password", "of this test\n", 0o600);
         stage.put("public.pem", &own.signing_key.public_key_pem(), 0o644);
         stage.put("jwks.json", &key_set(), 0o644);

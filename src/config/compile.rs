@@ -95,12 +95,12 @@ pub(super) fn compile(
     let state = holding::state(state, &livy.timeouts, &context);
     let livy = livy_server(livy, &context);
     let authn = logins::authn(basic.as_ref(), jwt, ldap.as_ref(), &context);
-    let identities = logins::identities(raw, identity, authn.as_ref(), &context);
+    let roles = holding::roles(roles);
+    let identities = logins::identities(raw, identity, authn.as_ref(), &roles, &context);
     let jwks_tls = logins::key_set_tls(jwt, &context);
-    holding::warn_of_groups_that_nobody_has(limits, quota, roles, authn.as_ref(), &context);
+    holding::warn_of_groups_that_nobody_has(raw, authn.as_ref(), identities.as_ref(), &context);
     let limits = limits::limits(limits, &context);
     let quotas = holding::quotas(quota, &context);
-    let roles = holding::roles(roles);
     let requests = requests::requests(requests, &context);
     let log = self::log(log, &context);
     let (files, readable) = context.files.into_parts();

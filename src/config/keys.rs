@@ -196,12 +196,12 @@ pub(super) const LDAP_TIMEOUTS: Keys = Keys {
 };
 pub(super) const IDENTITY: Keys = Keys {
     table: "identity",
-    known: &["also_reserved", "map", "delegate"],
+    known: &["also_reserved", "groups_file", "map", "delegate"],
     later: &[],
 };
 pub(super) const MAP: Keys = Keys {
     table: "identity.map",
-    known: &["from", "subject", "livy_user"],
+    known: &["from", "subject", "group", "livy_user"],
     later: &[],
 };
 pub(super) const DELEGATE: Keys = Keys {

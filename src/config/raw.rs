@@ -151,6 +151,7 @@ pub(super) enum RawKeys {
 #[derive(Debug)]
 pub(super) struct RawIdentity {
     pub(super) also_reserved: Vec<Written<String>>,
+    pub(super) groups_file: Option<Written<PathBuf>>,
     pub(super) map: Vec<RawMap>,
     pub(super) delegate: Vec<RawDelegate>,
 }
@@ -161,6 +162,7 @@ pub(super) struct RawMap {
     pub(super) span: Range<usize>,
     pub(super) from: Written<String>,
     pub(super) subject: Option<Written<String>>,
+    pub(super) group: Option<Written<String>>,
     pub(super) livy_user: Written<String>,
 }
 
@@ -475,6 +477,7 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
             not_empty,
         ),
         subject: table.parsed("subject", not_empty),
+        group: table.parsed("group", not_empty),
         livy_user: table.required("livy_user", "\"${subject}\"", String::new(), not_empty),
     };
     let delegate = |table: &Reader<'_>| {
@@ -509,6 +512,7 @@ fn identity(table: &Reader<'_>) -> RawIdentity {
         also_reserved: table
             .list("also_reserved", "[\"etl-root\"]", not_empty)
             .unwrap_or_default(),
+        groups_file: table.parsed("groups_file", path),
         map: table.tables("map", &keys::MAP).iter().map(map).collect(),
         delegate: table
             .tables("delegate", &keys::DELEGATE)

@@ -239,21 +239,27 @@ fn show_jwt(page: &mut Page, raw: &RawJwt) {
 fn show_identity(page: &mut Page, raw: &RawIdentity) {
     let RawIdentity {
         also_reserved,
+        groups_file,
         map,
         delegate,
     } = raw;
     page.header("[identity]");
     page.list("also_reserved", also_reserved);
+    page.optional("groups_file", groups_file.as_ref(), |path| {
+        path.display().to_string()
+    });
     for rule in map {
         let RawMap {
             span: _,
             from,
             subject,
+            group,
             livy_user,
         } = rule;
         page.header("[[identity.map]]");
         page.text("from", from, &from.value);
         page.optional("subject", subject.as_ref(), Clone::clone);
+        page.optional("group", group.as_ref(), Clone::clone);
         page.text("livy_user", livy_user, &livy_user.value);
     }
     for rule in delegate {

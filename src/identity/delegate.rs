@@ -18,6 +18,14 @@ pub struct DelegateRule {
     from_addresses: Vec<IpNet>,
 }
 
+/// For whom a service wants to act.
+#[derive(Debug)]
+pub(super) struct Whom<'a> {
+    pub(super) user: &'a LivyUser,
+    pub(super) groups: Groups<'a>,
+    pub(super) is_admin: bool,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     Everybody,
@@ -27,7 +35,7 @@ enum Target {
 
 impl DelegateRule {
     /// Compiles a rule. `service` is a subject with its source, since another source may know the same name;
-    /// each of `for_` is `user:NAME` (a Livy user), `user:*` or `group:NAME` (a group of the users file), and
+    /// each of `for_` is `user:NAME` (a Livy user), `user:*` or `group:NAME` (a group of the users or groups file), and
     /// any of them suffices. Without `from_addresses` the service may come from anywhere. The error says what
     /// to write instead.
     pub fn new(service: &str, for_: &[String], from_addresses: &[IpNet]) -> Result<Self, String> {
@@ -52,7 +60,7 @@ impl DelegateRule {
         &self.service
     }
 
-    /// The groups that the rule names; useful with a users file only.
+    /// The groups that the rule names; useful with a users or groups file only.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         self.targets.iter().filter_map(|target| match target {
             Target::Group(name) => Some(name.as_str()),
@@ -67,14 +75,9 @@ impl DelegateRule {
         })
     }
 
-    /// Whether `service` may act for `user`, who has these groups, when it calls from `peer`.
-    pub(super) fn allows(
-        &self,
-        service: &Subject,
-        peer: IpAddr,
-        user: &LivyUser,
-        groups: Groups<'_>,
-    ) -> bool {
+    /// Whether `service` may act for this one, when it calls from `peer`. An administrator must be named: who wrote
+    /// "everybody" or a group meant people whose work a service does, not those who may end everybody's.
+    pub(super) fn allows(&self, service: &Subject, peer: IpAddr, whom: &Whom<'_>) -> bool {
         // A listener on [::] shows IPv4 clients as ::ffff:a.b.c.d.
         let peer = peer.to_canonical();
         let is_from_there =
@@ -82,9 +85,9 @@ impl DelegateRule {
         is_from_there
             && self.is_for(service)
             && self.targets.iter().any(|target| match target {
-                Target::Everybody => true,
-                Target::User(named) => named == user,
-                Target::Group(name) => groups.contain(name),
+                Target::User(named) => named == whom.user,
+                Target::Everybody => !whom.is_admin,
+                Target::Group(name) => !whom.is_admin && whom.groups.contain(name),
             })
     }
 

@@ -1,6 +1,7 @@
 //! One mapping rule: for whom it is (source and subject), and the Livy user that it gives.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use regex::{Captures, Regex, RegexBuilder};
 
@@ -63,6 +64,7 @@ impl FromStr for SourceFilter {
 pub struct MapRule {
     from: SourceFilter,
     subject: Option<Regex>,
+    group: Option<String>,
     gives: Gives,
 }
 
@@ -105,20 +107,32 @@ impl MapRule {
     pub fn new(from: SourceFilter, subject: Option<&str>, livy_user: &str) -> Result<Self, String> {
         let subject = subject.map(anchored).transpose()?;
         let gives = Gives::parse(livy_user, subject.as_ref())?;
-        Ok(Self { from, subject, gives })
+        Ok(Self {
+            from,
+            subject,
+            group: None,
+            gives,
+        })
+    }
+
+    /// For those logins alone that bring this group.
+    #[must_use]
+    pub fn for_members_of(self, group: Option<String>) -> Self {
+        Self { group, ..self }
     }
 
     /// The user that every subject of the source would become, if this is such a rule.
     pub(super) fn gives_everybody(&self) -> Option<&str> {
-        match (&self.subject, &self.gives) {
-            (None, Gives::Exactly(user)) => Some(user.as_str()),
-            (Some(_), Gives::Exactly(_)) | (_, Gives::Template(_)) => None,
+        match (&self.subject, &self.group, &self.gives) {
+            (None, None, Gives::Exactly(user)) => Some(user.as_str()),
+            (_, _, Gives::Exactly(_) | Gives::Template(_)) => None,
         }
     }
 
     /// What the rule gives for this subject, or nothing if it is not for it.
-    pub(super) fn apply(&self, source: &Source, name: &str) -> Option<Mapped> {
-        if !self.from.admits(source) {
+    pub(super) fn apply(&self, source: &Source, name: &str, groups: &[Arc<str>]) -> Option<Mapped> {
+        let is_member = |wanted: &String| groups.iter().any(|group| **group == **wanted);
+        if !self.from.admits(source) || !self.group.as_ref().is_none_or(is_member) {
             return None;
         }
         let captures = match &self.subject {
@@ -271,7 +285,7 @@ mod tests {
     fn mapped(subject: Option<&str>, livy_user: &str, name: &str) -> Option<Mapped> {
         MapRule::new(SourceFilter::Any, subject, livy_user)
             .unwrap()
-            .apply(&Source::Basic, name)
+            .apply(&Source::Basic, name, &[])
     }
 
     fn computed(name: &str) -> Option<Mapped> {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::roles::Holder;
 
 fn subject(source: Source, name: &str) -> Arc<Subject> {
     Arc::new(Subject::proven(source, name, Vec::new()))
@@ -300,6 +301,93 @@ fn a_delegates_targets_are_in_the_groups_that_the_users_file_gives_their_livy_us
     ] {
         assert_eq!(may(user), allowed, "{user}");
     }
+}
+
+#[test]
+fn the_groups_file_adds_to_what_a_login_brings_and_makes_others_known() {
+    let everyone_may = ["group:night-shift".to_owned()];
+    let identities = Identities::new(
+        Vec::new(),
+        Vec::new(),
+        vec![DelegateRule::new("basic:zeppelin", &everyone_may, &[]).unwrap()],
+    )
+    .unwrap()
+    .with_users([("dave", &["analysts".into()][..])])
+    .with_groups(GroupMap::parse("night-shift: alice dave erin\nanalysts: alice\n").unwrap());
+    let brought = Arc::new(Subject::proven(Source::Ldap, "alice", vec!["analysts".into()]));
+    let principal = identities.resolve(&brought).unwrap();
+    assert_eq!(principal.groups(), ["analysts".into(), "night-shift".into()]);
+    for (user, allowed) in [("alice", true), ("dave", true), ("erin", true), ("frank", false)] {
+        assert_eq!(
+            acting(&identities, &basic("zeppelin"), FAR, &[user]).is_ok(),
+            allowed,
+            "{user}"
+        );
+    }
+    let both: [Arc<str>; 2] = ["analysts".into(), "night-shift".into()];
+    assert!(
+        matches!(identities.groups_of(&LivyUser::for_tests("dave")), Groups::Known(known) if known == both)
+    );
+    assert!(matches!(
+        identities.groups_of(&LivyUser::for_tests("frank")),
+        Groups::Unknown
+    ));
+    // A personal token brings none, and has those of its Livy user.
+    let token = identities.resolve(&subject(Source::Token, "dave")).unwrap();
+    assert_eq!(token.groups(), both);
+}
+
+#[test]
+fn an_administrator_is_acted_for_only_by_who_may_by_name() {
+    let rule = |service: &str, whom: &str| DelegateRule::new(service, &[whom.to_owned()], &[]).unwrap();
+    let holders = [Holder::User("ops".into()), Holder::Group("admins".into())];
+    let identities = Identities::new(
+        Vec::new(),
+        Vec::new(),
+        vec![
+            rule("basic:everybody", "user:*"),
+            rule("basic:group", "group:staff"),
+            rule("basic:name", "user:ops"),
+        ],
+    )
+    .unwrap()
+    .with_users([
+        ("ops", &["staff".into()][..]),
+        ("root2", &["staff".into(), "admins".into()]),
+        ("dave", &["staff".into()]),
+    ])
+    .with_roles(Roles::new(holders.map(|holder| (Role::Admin, holder)).to_vec()));
+    for (service, user, allowed) in [
+        ("everybody", "ops", false),
+        ("everybody", "root2", false),
+        ("everybody", "dave", true),
+        ("group", "ops", false),
+        ("group", "root2", false),
+        ("group", "dave", true),
+        ("name", "ops", true),
+        ("name", "dave", false),
+    ] {
+        let outcome = acting(&identities, &basic(service), FAR, &[user]);
+        assert_eq!(outcome.is_ok(), allowed, "{service} for {user}");
+    }
+}
+
+#[test]
+fn a_rule_for_a_group_is_for_logins_that_bring_it() {
+    let identities = identities(vec![
+        rule("any", None, "etl").for_members_of(Some("robots".into())),
+        rule("any", None, "${subject}"),
+    ]);
+    let of = |groups: &[&str]| {
+        let groups: Vec<Arc<str>> = groups.iter().map(|group| (*group).into()).collect();
+        mapped(
+            &identities,
+            &Arc::new(Subject::proven(Source::Ldap, "r2", groups)),
+        )
+    };
+    assert_eq!(of(&["staff", "robots"]).as_deref(), Some("etl"));
+    assert_eq!(of(&["staff", "Robots"]).as_deref(), Some("r2"));
+    assert_eq!(of(&[]).as_deref(), Some("r2"));
 }
 
 #[test]

@@ -66,7 +66,10 @@ fn a_typed_name_stays_one_value_whatever_it_holds() {
     let template = "uid=${user},ou=people,dc=example,dc=org";
     for (typed, expected) in [
         ("alice", "uid=alice,ou=people,dc=example,dc=org"),
-        ("bob,ou=admins", r"uid=bob\2cou\3dadmins,ou=people,dc=example,dc=org"),
+        (
+            "bob,ou=admins",
+            r"uid=bob\2cou\3dadmins,ou=people,dc=example,dc=org",
+        ),
         ("a+uid=root", r"uid=a\2buid\3droot,ou=people,dc=example,dc=org"),
         ("${user}", "uid=${user},ou=people,dc=example,dc=org"),
     ] {

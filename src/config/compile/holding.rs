@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::super::raw::{
-    RawAssumed, RawLimits, RawQuota, RawQuotaFor, RawRoles, RawState, RawTimeouts, RawWhose, StoreKind,
+    RawAssumed, RawConfig, RawQuota, RawQuotaFor, RawRoles, RawState, RawTimeouts, RawWhose, StoreKind,
 };
 use super::super::reader::Written;
 use super::super::units::show_duration;
 use super::Context;
 use super::whose::whose;
 use crate::authn::{Authn, Users};
+use crate::identity::Identities;
 use crate::policy::{State, Store};
 use crate::quota::{Assumed, Limits, Quotas, Rule};
 use crate::roles::{Holder, Roles};
@@ -147,16 +148,25 @@ pub(super) fn roles(raw: &RawRoles) -> Roles {
 
 /// A rule for a group is worth nothing where no login has groups, and nobody would notice.
 pub(super) fn warn_of_groups_that_nobody_has(
-    limits: &RawLimits,
-    quota: &RawQuota,
-    roles: &RawRoles,
+    raw: &RawConfig,
     authn: Option<&Authn>,
+    identities: Option<&Identities>,
     context: &Context<'_>,
 ) {
-    let Some(authn) = authn else { return };
+    let (Some(authn), Some(identities)) = (authn, identities) else {
+        return;
+    };
+    let RawConfig {
+        limits, quota, roles, ..
+    } = raw;
     let in_file = authn.users.iter().flat_map(Users::iter);
     let have_groups = in_file.map(|user| user.groups()).any(|groups| !groups.is_empty())
-        || authn.issuers.iter().any(|issuer| issuer.gives_groups());
+        || authn.issuers.iter().any(|issuer| issuer.gives_groups())
+        || authn
+            .ldap
+            .as_ref()
+            .is_some_and(|ldap| ldap.settings().groups.is_some())
+        || identities.has_group_map();
     if have_groups {
         return;
     }
@@ -174,7 +184,7 @@ pub(super) fn warn_of_groups_that_nobody_has(
     ] {
         if is_used {
             context.warnings.borrow_mut().push(format!(
-                "{key} names groups and no login has any: write them into basic.users_file, or the claim that has them as jwt.groups_claim"
+                "{key} names groups and no login has any: write them into basic.users_file or identity.groups_file, or say where they are: jwt.groups_claim, ldap.groups"
             ));
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -17,7 +18,8 @@ use super::super::reader::{Written, Wrong};
 use super::super::tls::{self, Authorities};
 use super::{Context, directory, read};
 use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users};
-use crate::identity::{DelegateRule, Identities, MapRule, SourceFilter};
+use crate::identity::{DelegateRule, GroupMap, Identities, MapRule, SourceFilter};
+use crate::roles::Roles;
 
 /// The verifiers. There is at least one: an open gateway cannot be configured.
 pub(super) fn authn(
@@ -263,10 +265,12 @@ pub(super) fn identities(
     raw: &RawConfig,
     identity: &RawIdentity,
     authn: Option<&Authn>,
+    roles: &Roles,
     context: &Context<'_>,
 ) -> Option<Identities> {
     let RawIdentity {
         also_reserved,
+        groups_file,
         map,
         delegate,
     } = identity;
@@ -293,6 +297,10 @@ pub(super) fn identities(
         }
         RawAuthenticate::None => {}
     }
+    let group_map = match groups_file {
+        Some(path) => Some(group_map(path, context)?),
+        None => None,
+    };
     match Identities::new(rules?, reserved, delegates?) {
         Ok(identities) => {
             let users = authn.and_then(|authn| authn.users.as_ref());
@@ -300,11 +308,36 @@ pub(super) fn identities(
                 .into_iter()
                 .flat_map(Users::iter)
                 .map(|user| (user.name(), user.groups()));
-            Some(identities.with_users(groups))
+            let identities = identities
+                .with_users(groups)
+                .with_groups(group_map.unwrap_or_default());
+            Some(identities.with_roles(roles.clone()))
         }
         Err(what) => {
             let at = named_in(&what, identity).and_then(|written| written.span.as_ref());
             context.problems.add(at, format!("`identity`: {what}"), "");
+            None
+        }
+    }
+}
+
+fn group_map(path: &Written<PathBuf>, context: &Context<'_>) -> Option<GroupMap> {
+    let content = read(context, "identity.groups_file", path, Secrecy::Secret)?;
+    let Ok(text) = std::str::from_utf8(&content) else {
+        let wrong = Wrong::new(
+            "the file is not UTF-8 text",
+            "write group: user user on each line of it",
+        );
+        context.wrong("identity.groups_file", path, &wrong);
+        return None;
+    };
+    match GroupMap::parse(text) {
+        Ok(map) => Some(map),
+        Err(found) => {
+            let path = context.files.resolve(&path.value);
+            for (line, message) in found {
+                context.problems.add_in(&path, Some(line), message, "");
+            }
             None
         }
     }
@@ -331,6 +364,7 @@ fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<M
         span: _,
         from,
         subject,
+        group,
         livy_user,
     } = raw;
     from.span.as_ref()?;
@@ -356,7 +390,7 @@ fn map_rule(raw: &RawMap, config: &RawConfig, context: &Context<'_>) -> Option<M
     livy_user.span.as_ref()?;
     let expression = subject.as_ref().map(|subject| subject.value.as_str());
     match MapRule::new(filter, expression, &livy_user.value) {
-        Ok(rule) => Some(rule),
+        Ok(rule) => Some(rule.for_members_of(group.as_ref().map(|group| group.value.clone()))),
         Err(what) => {
             let at = match subject {
                 Some(subject) if what.starts_with("subject") => subject.span.as_ref(),
@@ -404,12 +438,13 @@ fn delegate_rule(raw: &RawDelegate, config: &RawConfig, context: &Context<'_>) -
         context.wrong("identity.delegate.service", service, &wrong);
     }
     if config.basic.is_none()
+        && config.identity.groups_file.is_none()
         && let Some(group) = rule.groups().next()
     {
-        let what = format!("the members of {group:?} are not known without a users file");
+        let what = format!("the members of {group:?} are not known without a users file or a groups file");
         let wrong = Wrong::new(
             what,
-            "write user:NAME for each, or the users with their groups into basic.users_file",
+            "write user:NAME for each, or the group with its users into identity.groups_file",
         );
         wrong_at(
             context,

@@ -127,6 +127,52 @@ async fn a_delegate_rule_reaches_nobody_else_from_nowhere_else_and_never_a_reser
 }
 
 #[tokio::test]
+async fn a_groups_file_says_for_whom_a_delegate_acts_and_an_administrator_must_be_named() {
+    let hash = &PASSWORD.1;
+    let rules = "[identity]\ngroups_file = \"groups\"\n[[identity.delegate]]\nservice = \"basic:zeppelin\"\n\
+                 for = [\"group:staff\"]\n[[identity.delegate]]\nservice = \"basic:runner\"\nfor = [\"user:ops\"]\n\
+                 [roles]\nadmin = [\"group:livy-admins\"]\n";
+    let rig = Setup::new()
+        .roomy()
+        .file("users", &format!("zeppelin:{hash}\nrunner:{hash}\nops:{hash}\n"))
+        .file("groups", "staff: dave ops\nlivy-admins: ops\n")
+        .rest(rules)
+        .start()
+        .await;
+    let mut told = Vec::new();
+    for (service, user, is_allowed) in [
+        ("zeppelin", "dave", true),
+        ("zeppelin", "ops", false),
+        ("zeppelin", "erin", false),
+        ("runner", "ops", true),
+    ] {
+        let body = format!("{{\"kind\":\"spark\",\"proxyUser\":\"{user}\"}}");
+        let headers = format!("{}Content-Type: application/json\r\n", basic(service));
+        let reply = rig.ask(request("POST", "/livy/sessions", &headers, &body)).await;
+        if is_allowed {
+            reply.expect_status(201);
+            told.push(Some(user.to_owned()));
+        } else {
+            reply.expect_refusal(403, "impersonation_refused");
+        }
+    }
+    let asked: Vec<_> = rig
+        .livy()
+        .requests()
+        .into_iter()
+        .map(|request| request.effective_user)
+        .collect();
+    assert_eq!(asked, told);
+    // The file's group is a role, too.
+    rig.ask(request("GET", "/livy/gateway/sessions", &basic("ops"), ""))
+        .await
+        .expect_status(200);
+    rig.ask(request("GET", "/livy/gateway/sessions", &basic("zeppelin"), ""))
+        .await
+        .expect_refusal(403, "role_required");
+}
+
+#[tokio::test]
 async fn a_delegate_that_contradicts_itself_is_refused_though_it_may_act_for_both() {
     let issuer = Issuer::new();
     let rig = with_delegates(&issuer).await;
