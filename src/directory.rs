@@ -36,6 +36,24 @@ pub enum Verdict {
     Busy,
 }
 
+/// Checks one login and waits for the verdict; for a command line, which has no thread for it.
+pub fn check_once(ldap: Arc<Ldap>, user: &str, password: &str, clock: Arc<dyn Clock>) -> io::Result<Verdict> {
+    if !Ldap::may_ask(user, password.as_bytes()) {
+        return Ok(Verdict::Refused);
+    }
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(async { Servers::new(ldap, clock).check(user, password).await }))
+}
+
+/// What a person would be after a login, without a password: nobody is logged in by it. Only a directory that is searched
+/// can be asked that; the error says so, or why there is no answer.
+pub fn look_up_once(ldap: Arc<Ldap>, user: &str, clock: Arc<dyn Clock>) -> anyhow::Result<Option<Subject>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime
+        .block_on(async { Servers::new(ldap, clock).look_up(user).await })
+        .map_err(anyhow::Error::msg)
+}
+
 /// A login to be checked.
 pub struct Question {
     /// Which directory.

@@ -382,6 +382,9 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
             algorithms.join(" ")
         );
     }
+    if let Some(ldap) = &raw.ldap {
+        out.push_str(&directory::summary(ldap));
+    }
     let mapped = match raw.identity.map.len() {
         0 => "each login is the Livy user of the same name".to_owned(),
         rules => counted(rules, "rule"),

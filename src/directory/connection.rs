@@ -16,6 +16,18 @@ pub(super) enum Trouble {
     Server(String),
     /// It answered, and not as it must; another one would say the same.
     Answer(String),
+    /// A search found more than so many.
+    TooMany(i32),
+}
+
+impl Trouble {
+    /// For the log.
+    pub(super) fn told(self) -> String {
+        match self {
+            Self::Server(why) | Self::Answer(why) => why,
+            Self::TooMany(most) => format!("a search found more than {most} entries"),
+        }
+    }
 }
 
 /// What a bind came to.
@@ -98,11 +110,7 @@ impl Connection {
         match result.rc {
             SUCCESS | REFERRAL => {}
             NO_SUCH_OBJECT => return Ok(Vec::new()),
-            SIZE_LIMIT_EXCEEDED => {
-                return Err(Trouble::Answer(format!(
-                    "a search found more than {most} entries"
-                )));
-            }
+            SIZE_LIMIT_EXCEEDED => return Err(Trouble::TooMany(most)),
             rc @ (BUSY | UNAVAILABLE) => {
                 return Err(Trouble::Server(format!("a search is answered with result {rc}")));
             }

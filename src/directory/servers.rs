@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::Verdict;
 use super::connection::{Bind, Connection, Trouble};
 use crate::authn::ldap::Entry;
-use crate::authn::{Find, GroupsFrom, Ldap, LdapSettings};
+use crate::authn::{Find, GroupsFrom, Ldap, LdapSettings, Subject};
 use crate::clock::Clock;
 
 pub(super) struct Servers {
@@ -63,8 +63,24 @@ impl Servers {
                 }
             },
             Ok(None) => Verdict::Refused,
-            Err(Trouble::Server(why) | Trouble::Answer(why)) => Verdict::Unavailable(why),
+            Err(trouble) => Verdict::Unavailable(trouble.told()),
         }
+    }
+
+    /// Whom a name would prove.
+    pub(super) async fn look_up(&self, user: &str) -> Result<Option<Subject>, String> {
+        let Find::BySearch { base, filter, .. } = &self.settings().find else {
+            return Err(
+                "ldap.bind_dn: only the person can read the person's entry, with the password".into(),
+            );
+        };
+        let filter = Ldap::user_filter(filter, user);
+        let found = self.found_once((base, Scope::Subtree), &filter).await;
+        let Some(entry) = found.map_err(Trouble::told)? else {
+            return Ok(None);
+        };
+        let groups = self.groups_as_account(&entry).await.map_err(Trouble::told)?;
+        self.ldap.subject(&entry, &groups).map(Some)
     }
 
     /// Binds as the person at once, and reads as the person.
@@ -98,51 +114,61 @@ impl Servers {
         filter: &str,
         password: &str,
     ) -> Result<Option<(Entry, Vec<Entry>)>, Trouble> {
-        let subtree = (base, Scope::Subtree);
-        let mut found = self.searched(subtree, filter, &self.ldap.attributes(), 2).await?;
-        let entry = match (found.pop(), found.pop()) {
-            (Some(entry), None) => entry,
-            (None, _) => return self.refuse_in_the_time_of_a_bind(base, password).await,
-            (Some(_), Some(_)) => {
-                warn!(
-                    "a login finds several entries of the directory and is refused; ldap.search must find one"
-                );
-                return self.refuse_in_the_time_of_a_bind(base, password).await;
-            }
+        let Some(entry) = self.found_once((base, Scope::Subtree), filter).await? else {
+            return self.refuse_in_the_time_of_a_bind(base, password).await;
         };
-        if entry.dn.is_empty() || self.is_right(&entry.dn, password).await? == Bind::Wrong {
+        if self.is_right(&entry.dn, password).await? == Bind::Wrong {
             return Ok(None);
         }
-        let groups = match &self.settings().groups {
-            Some(GroupsFrom::Search {
-                base,
-                filter,
-                name_attribute,
-            }) => {
-                let filter = Ldap::group_filter(filter, &entry.dn);
-                let subtree = (base.as_str(), Scope::Subtree);
-                self.searched(subtree, &filter, &[name_attribute.as_str()], GROUPS_MAX)
-                    .await?
-            }
-            Some(GroupsFrom::Attribute { .. }) | None => Vec::new(),
-        };
+        let groups = self.groups_as_account(&entry).await?;
         Ok(Some((entry, groups)))
     }
 
+    /// The entry, if there is exactly one.
+    async fn found_once(&self, place: (&str, Scope), filter: &str) -> Result<Option<Entry>, Trouble> {
+        let mut found = match self.searched(place, filter, &self.ldap.attributes(), 2).await {
+            Err(Trouble::TooMany(_)) => Vec::new(),
+            found => found?,
+        };
+        match (found.pop(), found.pop()) {
+            (Some(entry), None) => Ok(Some(entry).filter(|entry| !entry.dn.is_empty())),
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => {
+                warn!("a login finds several entries and is refused; ldap.search.filter must find one");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn groups_as_account(&self, entry: &Entry) -> Result<Vec<Entry>, Trouble> {
+        match self.group_question(entry) {
+            Some((base, filter, name)) => {
+                self.searched((base, Scope::Subtree), &filter, &[name], GROUPS_MAX)
+                    .await
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
     async fn groups(&self, connection: &Connection, entry: &Entry) -> Result<Vec<Entry>, Trouble> {
+        match self.group_question(entry) {
+            Some((base, filter, name)) => {
+                let subtree = (base, Scope::Subtree);
+                connection.search(subtree, &filter, &[name], GROUPS_MAX).await
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Below what, with which filter and for which attribute groups are searched, if they are.
+    fn group_question(&self, entry: &Entry) -> Option<(&str, String, &str)> {
         match &self.settings().groups {
             Some(GroupsFrom::Search {
                 base,
                 filter,
                 name_attribute,
-            }) => {
-                let filter = Ldap::group_filter(filter, &entry.dn);
-                let subtree = (base.as_str(), Scope::Subtree);
-                connection
-                    .search(subtree, &filter, &[name_attribute.as_str()], GROUPS_MAX)
-                    .await
-            }
-            Some(GroupsFrom::Attribute { .. }) | None => Ok(Vec::new()),
+            }) => Some((base, Ldap::group_filter(filter, &entry.dn), name_attribute)),
+            Some(GroupsFrom::Attribute { .. }) | None => None,
         }
     }
 
@@ -154,7 +180,7 @@ impl Servers {
     ) -> Result<Option<T>, Trouble> {
         match self.is_right(&nobody(base), password).await {
             Err(trouble @ Trouble::Server(_)) => Err(trouble),
-            Ok(Bind::Right | Bind::Wrong) | Err(Trouble::Answer(_)) => Ok(None),
+            Ok(Bind::Right | Bind::Wrong) | Err(Trouble::Answer(_) | Trouble::TooMany(_)) => Ok(None),
         }
     }
 

@@ -196,9 +196,10 @@ async fn a_name_with_two_entries_and_a_group_in_the_wrong_place_give_nothing() {
     let rig = setup(&slapd, &password, &by_search(&plain(&slapd), ""), "")
         .start()
         .await;
-    rig.ask(list("twin", &password))
-        .await
-        .expect_refusal(401, "invalid_credentials");
+    for user in ["twin", "triplet"] {
+        let reply = rig.ask(list(user, &password)).await;
+        reply.expect_refusal(401, "invalid_credentials");
+    }
     for ldap in [by_name(&plain(&slapd), ""), by_search(&plain(&slapd), "")] {
         let roles = "[roles]\nadmin = [\"group:livy-admins\"]\n";
         let rig = setup(&slapd, &password, &ldap, roles).start().await;

@@ -190,6 +190,9 @@ fn people(password: &str) -> String {
         ("people", "zeppelin"),
         ("people", "twin"),
         ("contractors", "twin"),
+        ("people", "triplet"),
+        ("contractors", "triplet"),
+        ("groups", "triplet"),
     ] {
         ldif += &person(unit, uid, password);
     }

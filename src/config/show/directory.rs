@@ -63,3 +63,22 @@ pub(super) fn ldap(page: &mut Page, raw: &RawLdap) {
     page.text("connect", connect, show_duration(connect.value));
     page.text("operation", operation, show_duration(operation.value));
 }
+
+/// One line of `check`.
+pub(super) fn summary(raw: &RawLdap) -> String {
+    let urls: Vec<_> = raw.urls.iter().map(|url| url.value.url.as_str()).collect();
+    let how = if raw.search.is_some() {
+        "by a search"
+    } else {
+        "by name"
+    };
+    let groups = if raw.groups.is_some() {
+        "groups from there"
+    } else {
+        "no groups"
+    };
+    format!(
+        "login      LDAP: {}, people found {how}, {groups}\n",
+        urls.join(", ")
+    )
+}
