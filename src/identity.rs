@@ -279,18 +279,18 @@ impl Identities {
         })
     }
 
-    /// Which rule decides about a subject, for explanations.
-    pub fn explain(&self, subject: &Subject) -> Matched {
-        if self.rules.is_empty() {
-            return Matched::SameName;
+    /// Which rule decides about a subject, and why each rule before it does not; for explanations.
+    pub fn explain(&self, subject: &Subject) -> (Matched, Vec<&'static str>) {
+        if self.rules.is_empty() || *subject.source() == Source::Token {
+            return (Matched::SameName, Vec::new());
         }
-        self.rules
-            .iter()
-            .position(|rule| {
-                rule.apply(subject.source(), subject.name(), subject.groups())
-                    .is_some()
-            })
-            .map_or(Matched::Nothing, Matched::Rule)
+        let why_not = |rule: &MapRule| rule.why_not(subject.source(), subject.name(), subject.groups());
+        let passed_over: Vec<_> = self.rules.iter().map_while(why_not).collect();
+        if passed_over.len() == self.rules.len() {
+            (Matched::Nothing, passed_over)
+        } else {
+            (Matched::Rule(passed_over.len()), passed_over)
+        }
     }
 
     /// Whom the request acts as, given every name that the client itself wrote (query, body …).

@@ -468,6 +468,67 @@ fn explain_says_that_a_user_is_not_in_the_file() {
 }
 
 #[test]
+fn explain_checks_a_password_and_says_who_checked_it() {
+    let desk = Desk::new();
+    let arguments = [
+        "explain",
+        "--config",
+        "gateway.toml",
+        "--basic",
+        "alice",
+        "GET",
+        "/livy/sessions",
+    ];
+    let right = desk.run(&arguments, "a password of this test\n");
+    assert_eq!(right.code, Some(0), "{}", right.out);
+    for words in [
+        "checked by the users file, line 1, argon2id",
+        "who        basic:alice, in analysts",
+        "not mapped by [[identity.map]] in line 19: it is for another source of logins",
+        "mapped     to the Livy user alice: [[identity.map]] in line 24",
+    ] {
+        assert!(right.out.contains(words), "{words} is not in\n{}", right.out);
+    }
+    let wrong = desk.run(&arguments, "another password\n");
+    assert_eq!(wrong.code, Some(1));
+    assert!(wrong.out.contains("401 invalid_credentials"), "{}", wrong.out);
+    assert!(
+        wrong.out.contains("the password is not that of alice"),
+        "{}",
+        wrong.out
+    );
+    for said in [right, wrong] {
+        assert!(!format!("{}{}", said.out, said.err).contains("password of this test"));
+    }
+}
+
+#[test]
+fn explain_tells_role_and_quotas_and_why_no_rule_maps() {
+    let desk = Desk::new();
+    let more = "\n[roles]\noperator = [\"group:analysts\"]\n[[quota.for]]\nmembers_of = \"analysts\"\nsessions = 9\n\
+                [[quota.for]]\neverybody = true\ncores = 500\n";
+    desk.put("gateway.toml", &format!("{CONFIGURATION}{more}"));
+    let told = desk.explain(&["--user", "alice", "POST", "/livy/sessions"]).out;
+    for words in [
+        "role       operator, for others' sessions",
+        "quota      of alice: 9 sessions, 20 batches, 64 cores, 262144 MiB of memory; [[quota.for]] members_of analysts",
+        "quota      of everybody together: 500 cores",
+    ] {
+        assert!(told.contains(words), "{words} is not in\n{told}");
+    }
+    let nobody = desk.explain(&["--user", "jwt:demo:Alice@example.com", "GET", "/livy/sessions"]);
+    assert_eq!(nobody.code, Some(1));
+    for words in [
+        "in line 19: its subject does not match the whole name",
+        "in line 24: it is for another source of logins",
+        "mapped     to nobody: no [[identity.map]] matches",
+        "403 unmapped_identity",
+    ] {
+        assert!(nobody.out.contains(words), "{words} is not in\n{}", nobody.out);
+    }
+}
+
+#[test]
 fn explain_refuses_what_is_no_operation_of_livy() {
     let said = Desk::new().explain(&["--user", "alice", "GET", "/livy/metrics"]);
     assert_eq!(said.code, Some(1));

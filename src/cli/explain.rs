@@ -14,34 +14,39 @@ use clap::{ArgGroup, Args};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Uri};
 
-use crate::access::{self, Grant};
+use super::password;
+use crate::access;
 use crate::authn::{Authn, Source, Subject, TokenVerdict};
 use crate::body_policy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Loaded};
 use crate::denial::Denial;
 use crate::identity::{Acting, Matched, Principal};
-use crate::limits::ClassLimit;
 use crate::livy::operation::BodyKind;
 use crate::livy::route::{Call, Routed, route};
 use crate::livy::target::Target;
 use crate::livy::{Inquiry, Topic};
-use crate::policy::Policy;
 use crate::rewrite::{self, Payload, Trail};
+
+mod login;
+mod means;
 
 /// `explain`
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("who").required(true).args(["user", "jwt"]))]
+#[command(group = ArgGroup::new("who").required(true).args(["user", "jwt", "basic"]))]
 pub(super) struct Explain {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// As if this user had logged in: a name of the users file, or jwt:ENTRY:NAME for one with a token
+    /// As if this user had logged in: a name of the users file, ldap:NAME, or jwt:ENTRY:NAME for one with a token
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// As if the user had this group too; may be repeated
     #[arg(long, value_name = "GROUP", requires = "user")]
     group: Vec<String>,
+    /// With this user name and a password, which is asked for, or read from standard input, and checked
+    #[arg(long, value_name = "NAME")]
+    basic: Option<String>,
     /// With this token
     #[arg(long, value_name = "TOKEN")]
     jwt: Option<String>,
@@ -139,7 +144,9 @@ impl Explain {
         let (principal, acting) = self.who(loaded, call.requested_user.as_deref(), story)?;
         let grant = access::authorize(Arc::clone(&principal), acting, call.operation.clone());
         let (grant, payload) = self.payload(loaded, &call, &principal, grant, story)?;
-        tell_limit(story, policy, &principal, &grant);
+        means::tell_role(story, policy, &principal);
+        means::tell_limit(story, policy, &principal, &grant);
+        means::tell_quota(story, policy, &principal, &grant);
         let trail = Trail {
             request_id: &HeaderValue::from_static("made-for-each-request"),
             traceparent: None,
@@ -251,6 +258,9 @@ impl Explain {
     }
 
     fn subject(&self, authn: &Authn, story: &mut String) -> Result<Subject, End> {
+        if let Some(user) = &self.basic {
+            return login::password(authn, user, &password::read_once(user)?, story);
+        }
         let Some(token) = &self.jwt else {
             return Ok(self.supposed(authn, story)?);
         };
@@ -287,6 +297,15 @@ impl Explain {
                 .with_context(|| format!("there is no [[jwt]] entry named {entry}"))?;
             return Ok(Subject::proven(Source::Jwt(issuer.name().into()), name, groups));
         }
+        if let Some(name) = user.strip_prefix("ldap:") {
+            let found = login::in_directory(authn, name, story)?;
+            let (name, of) = match &found {
+                Some(subject) => (subject.name(), subject.groups()),
+                None => (name, &[][..]),
+            };
+            groups.extend(of.iter().cloned());
+            return Ok(Subject::proven(Source::Ldap, name, groups));
+        }
         let name = user.strip_prefix("basic:").unwrap_or(user);
         let users = authn.users.as_ref().context(
             "there is no [basic], so nobody can log in with a password; use --user jwt:ENTRY:NAME",
@@ -309,10 +328,22 @@ impl Explain {
         story: &mut String,
     ) -> Result<Arc<Principal>, Denial> {
         let identities = &loaded.policy().identities;
-        let why = match identities.explain(subject) {
+        let (matched, passed_over) = identities.explain(subject);
+        for (index, why) in passed_over.into_iter().enumerate() {
+            let line = loaded.map_rule_line(index).unwrap_or(0);
+            step(
+                story,
+                "not mapped",
+                format_args!("by [[identity.map]] in line {line}: {why}"),
+            );
+        }
+        let why = match matched {
             Matched::Rule(index) => {
                 let line = loaded.map_rule_line(index).unwrap_or(0);
                 format!("[[identity.map]] in line {line} of {}", self.config.display())
+            }
+            Matched::SameName if *subject.source() == Source::Token => {
+                "a personal token names its Livy user itself".to_owned()
             }
             Matched::SameName => "the same name, since no [[identity.map]] is written".to_owned(),
             Matched::Nothing => "no [[identity.map]] matches".to_owned(),
@@ -324,7 +355,14 @@ impl Explain {
                 "mapped",
                 format_args!("to the Livy user {}: {why}", principal.livy_user()),
             ),
-            Err(_) => step(story, "mapped", format_args!("to nobody: {why}")),
+            Err(_) if matched == Matched::Nothing => step(story, "mapped", format_args!("to nobody: {why}")),
+            Err(_) => step(
+                story,
+                "mapped",
+                format_args!(
+                    "to nobody: {why} gives no legal Livy user, or a reserved one that is not written out"
+                ),
+            ),
         }
         principal.map(Arc::new)
     }
@@ -417,47 +455,6 @@ fn tell_acting(story: &mut String, acting: &Acting, place: &str, asked: Option<&
             format_args!("{user}, whom {place} names: an [[identity.delegate]] allows it"),
         ),
         (Some(_), false) => step(story, "as whom", format_args!("{user}, whom {place} names too")),
-    }
-}
-
-/// Under which limit it counts; of a session's owner only a running gateway knows.
-fn tell_limit(story: &mut String, policy: &Policy, principal: &Principal, grant: &Grant) {
-    let Some(class) = grant.operation().limit_class() else {
-        step(story, "limit", format_args!("none: it takes load away"));
-        return;
-    };
-    let user = grant.charged();
-    let groups = policy.identities.groups_for(principal, user);
-    let users = &policy.limits.users;
-    let (limits, rule) = users.of(user, groups);
-    let set_by = rule.map_or_else(
-        || "[limits]".to_owned(),
-        |rule| format!("[[limits.for]] {}", rule.whose),
-    );
-    let told = |limit: ClassLimit| {
-        let delay = if limit.delay.is_zero() {
-            String::new()
-        } else {
-            format!(", held back up to {} s", limit.delay.as_secs_f64())
-        };
-        format!(
-            "{} {}, {} at once{delay}",
-            limit.rate,
-            class.nouns(),
-            limit.rate.burst()
-        )
-    };
-    if let Some(limit) = limits.of(class) {
-        step(
-            story,
-            "limit",
-            format_args!("of {user}: {}; {set_by}", told(limit)),
-        );
-    }
-    for (whose, limits) in users.shared_by(groups) {
-        if let Some(limit) = limits.of(class) {
-            step(story, "", format_args!("of {whose} together: {}", told(limit)));
-        }
     }
 }
 

@@ -49,6 +49,19 @@ pub(super) fn read(whose: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         ensure!(first == second, "the two passwords differ; nothing was changed");
         return Ok(Zeroizing::new(first.as_bytes().to_vec()));
     }
+    from_standard_input()
+}
+
+/// A password that exists: asked for once without echo on a terminal, else all of standard input but its last line end.
+pub(super) fn read_once(whose: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    if io::stdin().is_terminal() {
+        let typed = Zeroizing::new(rpassword::prompt_password(format!("Password of {whose}: "))?);
+        return Ok(Zeroizing::new(typed.as_bytes().to_vec()));
+    }
+    from_standard_input()
+}
+
+fn from_standard_input() -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut password = Zeroizing::new(Vec::with_capacity(READ_AT_MOST));
     let most = u64::try_from(READ_AT_MOST).unwrap_or(u64::MAX);
     io::stdin()

@@ -129,10 +129,30 @@ impl MapRule {
         }
     }
 
+    /// Why the rule is not for this subject, in words for people; nothing if it is.
+    pub(super) fn why_not(&self, source: &Source, name: &str, groups: &[Arc<str>]) -> Option<&'static str> {
+        if !self.from.admits(source) {
+            Some("it is for another source of logins")
+        } else if self
+            .group
+            .as_ref()
+            .is_some_and(|wanted| !groups.iter().any(|group| **group == **wanted))
+        {
+            Some("it is for members of a group that the login does not bring")
+        } else if self
+            .subject
+            .as_ref()
+            .is_some_and(|expression| !expression.is_match(name))
+        {
+            Some("its subject does not match the whole name")
+        } else {
+            None
+        }
+    }
+
     /// What the rule gives for this subject, or nothing if it is not for it.
     pub(super) fn apply(&self, source: &Source, name: &str, groups: &[Arc<str>]) -> Option<Mapped> {
-        let is_member = |wanted: &String| groups.iter().any(|group| **group == **wanted);
-        if !self.from.admits(source) || !self.group.as_ref().is_none_or(is_member) {
+        if self.why_not(source, name, groups).is_some() {
             return None;
         }
         let captures = match &self.subject {

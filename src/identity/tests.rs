@@ -74,7 +74,7 @@ fn without_rules_a_subject_is_the_livy_user_of_the_same_name() {
     let identities = identities(Vec::new());
     assert_eq!(mapped(&identities, &basic("alice")).as_deref(), Some("alice"));
     assert_eq!(mapped(&identities, &basic("Alice")).as_deref(), Some("Alice"));
-    assert_eq!(identities.explain(&basic("alice")), Matched::SameName);
+    assert_eq!(identities.explain(&basic("alice")).0, Matched::SameName);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn the_first_rule_that_matches_decides_even_when_it_gives_nobody() {
         (jwt("corp", "@corp.example"), Matched::Rule(1), None),
         (basic("alice"), Matched::Nothing, None),
     ] {
-        assert_eq!(identities.explain(&subject), rule, "{subject}");
+        assert_eq!(identities.explain(&subject).0, rule, "{subject}");
         assert_eq!(mapped(&identities, &subject).as_deref(), user, "{subject}");
     }
 }

@@ -1,13 +1,15 @@
 //! Logins that a real directory checks.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use livy_gateway::telemetry::metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::rig::{Reply, Rig, Setup, basic_with, new_password, request};
+use crate::rig::{Reply, Rig, Setup, basic_with, new_password, program, request};
 use crate::slapd::{ACCOUNT, BASE, Slapd, person};
 
 /// Binds with the typed name, groups from the person's entry.
@@ -379,6 +381,58 @@ async fn a_server_that_answers_nonsense_is_no_login_and_no_panic() {
         assert!(rig.livy().requests().is_empty());
         server.abort();
     }
+}
+
+/// What the command line says about a login, with this on its standard input.
+fn explain(config: &std::path::Path, arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let mut child = Command::new(program())
+        .args(["explain", "--config"])
+        .arg(config)
+        .args(arguments)
+        .args(["GET", "/livy/sessions"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let done = child.wait_with_output().unwrap();
+    (done.status.code(), String::from_utf8(done.stdout).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_asks_the_directory_too() {
+    let (password, _) = new_password();
+    let mut slapd = Slapd::start(&password);
+    let stage = setup(&slapd, &password, &by_search(&plain(&slapd), ""), "")
+        .stage()
+        .await;
+    let ask = |arguments: &[&str], input: &str| explain(&stage.config(), arguments, input);
+    let (code, said) = ask(&["--basic", "ALICE"], &password);
+    assert!(
+        code == Some(0) && said.contains("who        ldap:alice, in analysts, staff"),
+        "{said}"
+    );
+    let (code, said) = ask(&["--user", "ldap:Bob"], "");
+    assert!(
+        code == Some(0) && said.contains("who        ldap:bob, in analysts"),
+        "{said}"
+    );
+    let (code, said) = ask(&["--basic", "alice"], "wrong");
+    assert!(
+        code == Some(1) && said.contains("401 invalid_credentials"),
+        "{said}"
+    );
+    slapd.kill();
+    let (code, said) = ask(&["--basic", "alice"], &password);
+    assert!(
+        code == Some(1) && said.contains("503 login_unavailable"),
+        "{said}"
+    );
+    assert!(
+        said.contains("login      not checked: ldap://127.0.0.1"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

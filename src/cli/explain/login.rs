@@ -1,0 +1,135 @@
+//! A login by user name and password, told step by step: who checks it, and what that says.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+
+use super::{End, step};
+use crate::authn::{Authn, Checker, Subject};
+use crate::clock::{Clock, SystemClock};
+use crate::denial::Denial;
+use crate::directory::{self, Verdict};
+
+/// Whom this pair proves. The password is checked as a request's would be; it is in no cache, and no limit counts it.
+pub(super) fn password(
+    authn: &Authn,
+    user: &str,
+    password: &[u8],
+    story: &mut String,
+) -> Result<Subject, End> {
+    let typed = std::str::from_utf8(password)
+        .map_err(|_| Denial::MalformedCredentials("the password is not UTF-8"))?;
+    if typed.is_empty() || user.is_empty() {
+        step(
+            story,
+            "login",
+            format_args!("refused: an empty user or password is asked of nobody"),
+        );
+        return Err(Denial::InvalidCredentials.into());
+    }
+    match authn.checker_of(user) {
+        None => {
+            step(
+                story,
+                "login",
+                format_args!("refused: there is neither [basic] nor [ldap] to check a password"),
+            );
+            Err(Denial::InvalidCredentials.into())
+        }
+        Some(Checker::Users) => in_users_file(authn, user, password, story),
+        Some(Checker::Ldap(ldap)) => {
+            let servers: Vec<_> = ldap
+                .settings()
+                .servers
+                .iter()
+                .map(|server| server.url.as_str())
+                .collect();
+            step(
+                story,
+                "checked by",
+                format_args!(
+                    "the directory: {}; the users file does not have the name",
+                    servers.join(", ")
+                ),
+            );
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            let verdict = directory::check_once(Arc::clone(ldap), user, typed, clock);
+            match verdict.map_err(anyhow::Error::from)? {
+                Verdict::Proven(subject) => Ok(subject),
+                Verdict::Refused => {
+                    let why = "there is no such person, or several, or the password is wrong (the client is not told which)";
+                    step(story, "login", format_args!("refused: {why}"));
+                    Err(Denial::InvalidCredentials.into())
+                }
+                Verdict::Unavailable(why) => {
+                    step(
+                        story,
+                        "login",
+                        format_args!("not checked: {why} (the client is not told)"),
+                    );
+                    Err(Denial::DirectoryUnavailable.into())
+                }
+                Verdict::Busy => Err(End::Unknown(anyhow!("the directory was not asked"))),
+            }
+        }
+    }
+}
+
+fn in_users_file(authn: &Authn, user: &str, password: &[u8], story: &mut String) -> Result<Subject, End> {
+    let users = authn.users.as_ref().ok_or(Denial::InvalidCredentials)?;
+    match users.get(user) {
+        Some(line) => step(
+            story,
+            "checked by",
+            format_args!("the users file, line {}, {}", line.line(), line.scheme()),
+        ),
+        None => step(
+            story,
+            "checked by",
+            format_args!("the users file, which does not have the name"),
+        ),
+    }
+    users.verify(user, password).ok_or_else(|| {
+        step(
+            story,
+            "login",
+            format_args!("refused: the password is not that of {user} (the client is not told)"),
+        );
+        Denial::InvalidCredentials.into()
+    })
+}
+
+/// Who a name of the directory would be after a login.
+pub(super) fn in_directory(authn: &Authn, name: &str, story: &mut String) -> anyhow::Result<Option<Subject>> {
+    let ldap = authn
+        .ldap
+        .as_ref()
+        .ok_or_else(|| anyhow!("there is no [ldap]; leave ldap: out"))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    match directory::look_up_once(Arc::clone(ldap), name, clock) {
+        Ok(Some(subject)) => {
+            step(
+                story,
+                "looked up",
+                format_args!("in the directory: its entry is named {}", subject.name()),
+            );
+            Ok(Some(subject))
+        }
+        Ok(None) => {
+            step(
+                story,
+                "looked up",
+                format_args!("{name} is not in the directory, or not once: a real login would be refused"),
+            );
+            Ok(None)
+        }
+        Err(why) => {
+            step(
+                story,
+                "looked up",
+                format_args!("not in the directory: {why}; groups are those of --group alone"),
+            );
+            Ok(None)
+        }
+    }
+}
