@@ -8,7 +8,6 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::string_slice,
     clippy::unwrap_used,
     reason = "tests say what they expect, and fail by panicking"
 )]
