@@ -126,6 +126,7 @@ pub struct Authn {
     pub issuers: Vec<Arc<Issuer>>,
     /// Who may log in by Basic beside them.
     pub ldap: Option<Arc<Ldap>>,
+    ldap_version: u64,
     challenges: [HeaderValue; 2],
 }
 
@@ -158,6 +159,7 @@ impl Authn {
             users,
             issuers,
             ldap: None,
+            ldap_version: 0,
             challenges,
         })
     }
@@ -165,7 +167,29 @@ impl Authn {
     /// With a directory, for the names that the users file does not have.
     #[must_use]
     pub fn with_ldap(self, ldap: Option<Arc<Ldap>>) -> Self {
-        Self { ldap, ..self }
+        // What the directory proved stands on the names of the users file too.
+        let mut names: Vec<&[u8]> = self
+            .users
+            .iter()
+            .flat_map(Users::iter)
+            .map(|user| user.name().as_bytes())
+            .collect();
+        names.sort_unstable();
+        let ldap_version = ldap
+            .as_ref()
+            .map_or(0, |ldap| ldap.version() ^ fingerprint(names));
+        Self {
+            ldap,
+            ldap_version,
+            ..self
+        }
+    }
+
+    /// Whether a name that the directory found belongs to the users file, in whatever case: then it is not the directory's
+    /// to prove, or a name typed in capitals would be another way in.
+    pub fn is_of_users_file(&self, name: &str) -> bool {
+        let mut users = self.users.iter().flat_map(Users::iter);
+        users.any(|user| user.name().eq_ignore_ascii_case(name))
     }
 
     /// Who checks this user's password: the users file if it has the name, and else the directory. Never both, or one
@@ -217,7 +241,7 @@ impl Authn {
         match subject.source() {
             Source::Basic => self.users.as_ref()?.version_of(subject.name()),
             Source::Jwt(name) => self.issuer(name).map(|issuer| issuer.key_version()),
-            Source::Ldap => self.ldap.as_ref().map(|ldap| ldap.version()),
+            Source::Ldap => self.ldap.as_ref().map(|_| self.ldap_version),
             Source::Certificate | Source::Token => None,
         }
     }

@@ -4,9 +4,10 @@
 //! bind on a connection of its own, because a bind changes who a connection is; searches share one that is bound as
 //! the gateway's account. What a question and an answer mean is decided in `authn::ldap`.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,23 +18,207 @@ use zeroize::Zeroizing;
 
 use crate::authn::{Ldap, Subject};
 use crate::clock::Clock;
+use crate::limits::AddressKey;
 
 mod connection;
+mod guard;
 mod servers;
 
 use servers::Servers;
 
-/// What came of a question.
+/// What came of a question. Reasons are for the log.
 #[derive(Debug)]
 pub enum Verdict {
     /// The password is right.
     Proven(Subject),
     /// It is not, or there is no such person, or not exactly one.
     Refused,
-    /// No server could tell; the reason is for the log.
+    /// No server could tell.
     Unavailable(String),
+    /// A server told, and what it said about this person cannot be used.
+    Unusable(String),
     /// It was not asked: too many wait already.
     Busy,
+}
+
+/// Who waits for a verdict.
+pub trait Asker: Send {
+    /// Itself, unless nobody waits any more.
+    fn if_wanted(self: Box<Self>) -> Option<Box<dyn Asker>>;
+    /// Called once, on the directory's thread or by whoever asks; it must return at once.
+    fn tell(self: Box<Self>, verdict: Verdict);
+}
+
+/// A login to be checked.
+pub struct Question {
+    /// Which directory.
+    pub ldap: Arc<Ldap>,
+    /// Whose question it is.
+    pub from: AddressKey,
+    /// As typed.
+    pub user: String,
+    /// As typed.
+    pub password: Zeroizing<String>,
+    /// Whom to tell.
+    pub asker: Box<dyn Asker>,
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // People type passwords into the user field.
+        f.debug_struct("Question")
+            .field("ldap", &self.ldap)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The thread that asks. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Directory {
+    questions: mpsc::Sender<Waiting>,
+    held: Arc<Held>,
+    clock: Arc<dyn Clock>,
+}
+
+/// How many questions each address has put that are not answered.
+#[derive(Debug, Default)]
+struct Held(Mutex<HashMap<AddressKey, usize>>);
+
+struct Waiting {
+    question: Question,
+    since: Duration,
+    _share: Share,
+}
+
+/// One of an address' questions while it lives.
+struct Share {
+    held: Arc<Held>,
+    from: AddressKey,
+}
+
+impl Directory {
+    /// Starts the thread.
+    pub fn start(clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (questions, asked) = mpsc::channel(WAITING_MAX);
+        let its_clock = Arc::clone(&clock);
+        thread::Builder::new().name("directory".into()).spawn(move || {
+            runtime.block_on(answer_all(asked, its_clock));
+            // A name that is still being looked up would be waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self {
+            questions,
+            held: Arc::default(),
+            clock,
+        })
+    }
+
+    /// Puts a question. Returns at once.
+    pub fn ask(&self, question: Question) {
+        let Some(share) = self.held.one_more(question.from) else {
+            return question.asker.tell(Verdict::Busy);
+        };
+        let waiting = Waiting {
+            question,
+            since: self.clock.monotonic(),
+            _share: share,
+        };
+        if let Err(TrySendError::Full(waiting) | TrySendError::Closed(waiting)) =
+            self.questions.try_send(waiting)
+        {
+            waiting.question.asker.tell(Verdict::Busy);
+        }
+    }
+}
+
+impl Held {
+    fn one_more(self: &Arc<Self>, from: AddressKey) -> Option<Share> {
+        let mut held = self.lock();
+        let count = held.entry(from).or_default();
+        if *count >= SHARE_MAX {
+            return None;
+        }
+        *count += 1;
+        drop(held);
+        Some(Share {
+            held: Arc::clone(self),
+            from,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AddressKey, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.held.lock();
+        if let Some(count) = held.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.from);
+            }
+        }
+    }
+}
+
+async fn answer_all(mut asked: mpsc::Receiver<Waiting>, clock: Arc<dyn Clock>) {
+    let mut servers: Option<Arc<Servers>> = None;
+    while let Some(waiting) = asked.recv().await {
+        let ldap = &waiting.question.ldap;
+        let current = match &servers {
+            Some(current) if current.serves(ldap) => Arc::clone(current),
+            // Another configuration: its connections begin anew, and the old ones end with their questions.
+            Some(_) | None => Arc::new(Servers::new(Arc::clone(ldap), Arc::clone(&clock))),
+        };
+        servers = Some(Arc::clone(&current));
+        // Here the queue waits when as many are checked at once as may be.
+        let Ok(place) = current.place().await else {
+            continue;
+        };
+        let patience = PATIENCE.saturating_sub(clock.monotonic().saturating_sub(waiting.since));
+        tokio::spawn(async move {
+            answer(&current, waiting, patience).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(servers: &Arc<Servers>, waiting: Waiting, patience: Duration) {
+    let Waiting {
+        question:
+            Question {
+                user,
+                password,
+                asker,
+                ..
+            },
+        _share,
+        ..
+    } = waiting;
+    // Who waited too long was told so; a bind more would only be one for nobody.
+    let Some(asker) = asker.if_wanted() else { return };
+    if patience.is_zero() {
+        return asker.tell(Verdict::Unavailable("too many logins wait to be checked".into()));
+    }
+    let asked = Arc::clone(servers);
+    // In a task of its own: an answer that the library cannot read makes it panic.
+    let mut check = tokio::spawn(async move { asked.check(&user, &password).await });
+    let verdict = match timeout(patience, &mut check).await {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(_)) => {
+            servers.let_the_asked_one_rest();
+            Verdict::Unavailable("a server's answer cannot be read".into())
+        }
+        Err(_) => {
+            check.abort();
+            servers.let_the_asked_one_rest();
+            Verdict::Unavailable(format!("no answer within {} s", patience.as_secs()))
+        }
+    };
+    asker.tell(verdict);
 }
 
 /// Checks one login and waits for the verdict; for a command line, which has no thread for it.
@@ -54,84 +239,9 @@ pub fn look_up_once(ldap: Arc<Ldap>, user: &str, clock: Arc<dyn Clock>) -> anyho
         .map_err(anyhow::Error::msg)
 }
 
-/// A login to be checked.
-pub struct Question {
-    /// Which directory.
-    pub ldap: Arc<Ldap>,
-    /// As typed.
-    pub user: String,
-    /// As typed.
-    pub password: Zeroizing<String>,
-    /// Told what came of it, once; it must return at once.
-    pub tell: Box<dyn FnOnce(Verdict) + Send>,
-}
-
-impl fmt::Debug for Question {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // People type passwords into the user field.
-        f.debug_struct("Question")
-            .field("ldap", &self.ldap)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The thread that asks. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Directory {
-    questions: mpsc::Sender<Question>,
-}
-
-impl Directory {
-    /// Starts the thread.
-    pub fn start(clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (questions, asked) = mpsc::channel(WAITING_MAX);
-        thread::Builder::new().name("directory".into()).spawn(move || {
-            runtime.block_on(answer_all(asked, clock));
-            // A name that is still being looked up would be waited for.
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { questions })
-    }
-
-    /// Puts a question. Returns at once.
-    pub fn ask(&self, question: Question) {
-        if let Err(TrySendError::Full(question) | TrySendError::Closed(question)) =
-            self.questions.try_send(question)
-        {
-            (question.tell)(Verdict::Busy);
-        }
-    }
-}
-
-async fn answer_all(mut asked: mpsc::Receiver<Question>, clock: Arc<dyn Clock>) {
-    let mut servers: Option<Arc<Servers>> = None;
-    while let Some(question) = asked.recv().await {
-        let current = match &servers {
-            Some(current) if current.serves(&question.ldap) => Arc::clone(current),
-            // Another configuration: its connections begin anew, and the old ones end with their questions.
-            Some(_) | None => Arc::new(Servers::new(Arc::clone(&question.ldap), Arc::clone(&clock))),
-        };
-        servers = Some(Arc::clone(&current));
-        // Here the queue waits when as many are checked at once as may be.
-        let Ok(place) = current.place().await else {
-            continue;
-        };
-        tokio::spawn(async move {
-            let _place = place;
-            let Question {
-                user, password, tell, ..
-            } = question;
-            let verdict = match timeout(PATIENCE, current.check(&user, &password)).await {
-                Ok(verdict) => verdict,
-                Err(_) => Verdict::Unavailable(format!("no answer within {} s", PATIENCE.as_secs())),
-            };
-            tell(verdict);
-        });
-    }
-}
-
-/// A check with all its steps; those who wait for it are told to come back after a little more.
+/// From the question to the verdict; those who wait for it are told to come back after a little more.
 const PATIENCE: Duration = Duration::from_secs(7);
 /// A check takes milliseconds; what finds so many before it would wait in vain.
 const WAITING_MAX: usize = 256;
+/// What one address may hold of it: a flood from one leaves room for all others.
+const SHARE_MAX: usize = WAITING_MAX / 4;

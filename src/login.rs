@@ -5,8 +5,8 @@
 //! token is verified in place, which takes microseconds. A password goes through its address's limits to the
 //! threads of the pool, once however many requests bring it at the same time.
 //!
-//! What was refused is not kept: a wrong password is slowed down by the limits, and a right one that an
-//! administrator has just set works at once.
+//! What the users file refused is not kept: a wrong password is slowed down by the limits, and a right one that an
+//! administrator has just set works at once. What a directory refused is, for some seconds, because it may lock accounts.
 
 use std::fmt;
 use std::io;
@@ -277,13 +277,6 @@ impl Logins {
             .authn
             .checker_of(&attempt.user)
             .ok_or(Denial::InvalidCredentials)?;
-        if let Checker::Ldap(_) = checker
-            && self
-                .refusals
-                .hold(&digest, policy.generation, self.clock.monotonic())
-        {
-            return Err(Denial::InvalidCredentials);
-        }
         let (flight, landing) = match self.flights.board((digest, policy.generation)) {
             Boarding::Joined(landing) => return Ok(landing),
             Boarding::First(flight, landing) => (flight, landing),
@@ -291,6 +284,15 @@ impl Logins {
         // An earlier check may have landed after the cache was asked and before this one boarded.
         if let Some(proof) = self.cache.proof(&digest, policy, &*self.clock) {
             flight.land(Ok(proof));
+            return Ok(landing);
+        }
+        // After boarding too: what was refused meanwhile must not be asked again, nor its old proof be believed.
+        if let Checker::Ldap(ldap) = checker
+            && self
+                .refusals
+                .hold(&digest, ldap.version(), self.clock.monotonic())
+        {
+            flight.land(Err(Denial::InvalidCredentials));
             return Ok(landing);
         }
         let counters = self.counters.load_full();

@@ -121,6 +121,8 @@ pub struct Entry {
     pub dn: String,
     /// The values of each attribute, as the server names and writes them.
     pub attributes: HashMap<String, Vec<String>>,
+    /// The attributes that hold a value which is no text.
+    pub binary: Vec<String>,
 }
 
 impl Ldap {
@@ -199,6 +201,7 @@ impl Ldap {
     /// Whom an entry proves whose password was right. `found` are the entries of the group search, if there is one.
     /// The error is for the log.
     pub fn subject(&self, entry: &Entry, found: &[Entry]) -> Result<Subject, String> {
+        entry.check_whole(&self.attributes())?;
         let attribute = &self.settings.user_attribute;
         let name = match entry.values(attribute) {
             [name] => name,
@@ -253,6 +256,30 @@ impl Ldap {
 }
 
 impl Entry {
+    /// A server may send a part of the values (`memberOf;range=0-1499`), and of some nothing that is text. Groups that are
+    /// not all there would be taken for all.
+    fn check_whole(&self, attributes: &[&str]) -> Result<(), String> {
+        let is_piece = |name: &String| {
+            let of = name.split(';').next().unwrap_or(name);
+            attributes
+                .iter()
+                .any(|wanted| of.eq_ignore_ascii_case(wanted) && of.len() < name.len())
+        };
+        let is_wanted = |name: &String| attributes.iter().any(|wanted| name.eq_ignore_ascii_case(wanted));
+        match self
+            .attributes
+            .keys()
+            .find(|name| is_piece(name))
+            .or(self.binary.iter().find(|name| is_wanted(name)))
+        {
+            Some(odd) => Err(format!(
+                "the entry {:?} shows a part of {odd}, or no text; use ldap.groups.filter",
+                self.dn
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Attribute names have no case (RFC 4512 §2.5).
     fn values(&self, attribute: &str) -> &[String] {
         self.attributes

@@ -1,6 +1,6 @@
 //! The servers of one directory: which one is asked, and the steps of a login.
 
-use std::sync::{Arc, Mutex as ShortMutex, PoisonError};
+use std::sync::{Arc, Mutex as ShortMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ldap3::Scope;
@@ -9,7 +9,7 @@ use tokio::sync::{AcquireError, Mutex, OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, warn};
 
 use super::Verdict;
-use super::connection::{Bind, Connection, Trouble};
+use super::connection::{Bind, Connection, Found, Trouble};
 use crate::authn::ldap::Entry;
 use crate::authn::{Find, GroupsFrom, Ldap, LdapSettings, Subject};
 use crate::clock::Clock;
@@ -18,11 +18,30 @@ pub(super) struct Servers {
     ldap: Arc<Ldap>,
     clock: Arc<dyn Clock>,
     places: Arc<Semaphore>,
-    /// Bound as the gateway's account, for searches alone; and whose connection it is.
-    account: Mutex<Option<(usize, Connection)>>,
-    /// Until when each server is left alone, because it failed a moment ago: without that every login would wait for
-    /// a dead one.
-    resting: ShortMutex<Vec<Duration>>,
+    /// Bound as the gateway's account, for searches alone. Who connects it holds the lock, so that it is done once.
+    account: Mutex<Option<Held>>,
+    rest: ShortMutex<Rest>,
+}
+
+/// What is left alone for a moment, because it failed a moment ago: without that every login would wait for it.
+struct Rest {
+    /// Until when, by server.
+    servers: Vec<Duration>,
+    /// Until when the gateway's own account is not tried: each try with an old password may lock it.
+    account: Duration,
+}
+
+#[derive(Clone)]
+struct Held {
+    open: Open,
+    last_used: Duration,
+}
+
+/// A connection, and whose.
+#[derive(Clone)]
+struct Open {
+    server: usize,
+    connection: Connection,
 }
 
 impl Servers {
@@ -31,7 +50,10 @@ impl Servers {
         Self {
             places: Arc::new(Semaphore::new(settings.max_connections.max(1))),
             account: Mutex::new(None),
-            resting: ShortMutex::new(vec![Duration::ZERO; settings.servers.len()]),
+            rest: ShortMutex::new(Rest {
+                servers: vec![Duration::ZERO; settings.servers.len()],
+                account: Duration::ZERO,
+            }),
             clock,
             ldap,
         }
@@ -57,13 +79,11 @@ impl Servers {
         match checked {
             Ok(Some((entry, groups))) => match self.ldap.subject(&entry, &groups) {
                 Ok(subject) => Verdict::Proven(subject),
-                Err(why) => {
-                    warn!("a directory's entry names no subject: {why}");
-                    Verdict::Refused
-                }
+                Err(why) => Verdict::Unusable(why),
             },
             Ok(None) => Verdict::Refused,
-            Err(trouble) => Verdict::Unavailable(trouble.told()),
+            Err(Trouble::Server(why) | Trouble::Setup(why)) => Verdict::Unavailable(why),
+            Err(Trouble::Person(why)) => Verdict::Unusable(why),
         }
     }
 
@@ -74,36 +94,52 @@ impl Servers {
                 "ldap.bind_dn: only the person can read the person's entry, with the password".into(),
             );
         };
-        let filter = Ldap::user_filter(filter, user);
-        let found = self.found_once((base, Scope::Subtree), &filter).await;
-        let Some(entry) = found.map_err(Trouble::told)? else {
-            return Ok(None);
+        let looked_up = async {
+            let filter = Ldap::user_filter(filter, user);
+            let Some(entry) = self.found_once((base, Scope::Subtree), &filter).await? else {
+                return Ok(None);
+            };
+            let groups = self.groups_as_account(&entry).await?;
+            Ok(Some((entry, groups)))
         };
-        let groups = self.groups_as_account(&entry).await.map_err(Trouble::told)?;
-        self.ldap.subject(&entry, &groups).map(Some)
+        match looked_up.await {
+            Ok(Some((entry, groups))) => self.ldap.subject(&entry, &groups).map(Some),
+            Ok(None) => Ok(None),
+            Err(Trouble::Server(why) | Trouble::Setup(why) | Trouble::Person(why)) => Err(why),
+        }
     }
 
     /// Binds as the person at once, and reads as the person.
     async fn by_name(&self, dn: &str, password: &str) -> Result<Option<(Entry, Vec<Entry>)>, Trouble> {
-        let (_, connection) = self.connect().await?;
+        let open = self.connect(BIND_BYTES_MAX).await?;
+        let connection = &open.connection;
         let read = async {
-            if connection.bind(dn, password).await? == Bind::Wrong {
+            if !is_right(connection.bind(dn, password).await?)? {
                 return Ok(None);
             }
-            let own = (dn, Scope::Base);
-            let entries = connection
-                .search(own, ANYTHING, &self.ldap.attributes(), 1)
+            let own = connection
+                .search((dn, Scope::Base), ANYTHING, &self.ldap.attributes(), 1)
                 .await?;
-            let Some(entry) = entries.into_iter().next() else {
-                return Err(Trouble::Answer(
-                    "the person may not read the person's own entry".into(),
+            let entry = match own {
+                Found::Entries(entries) => entries.into_iter().next(),
+                Found::TooMany => None,
+            };
+            let Some(entry) = entry else {
+                return Err(Trouble::Setup(
+                    "a person may not read the person's own entry".into(),
                 ));
             };
-            let groups = self.groups(&connection, &entry).await?;
+            let groups = match self.group_question(&entry) {
+                Some((base, filter, name)) => {
+                    let subtree = (base, Scope::Subtree);
+                    all_groups(connection.search(subtree, &filter, &[name], GROUPS_MAX).await?)?
+                }
+                None => Vec::new(),
+            };
             Ok(Some((entry, groups)))
         };
-        let outcome = read.await;
-        connection.close().await;
+        let outcome = self.noting(open.server, read.await);
+        open.connection.close().await;
         outcome
     }
 
@@ -115,9 +151,11 @@ impl Servers {
         password: &str,
     ) -> Result<Option<(Entry, Vec<Entry>)>, Trouble> {
         let Some(entry) = self.found_once((base, Scope::Subtree), filter).await? else {
-            return self.refuse_in_the_time_of_a_bind(base, password).await;
+            // Who is there is told neither by the time nor by the answer.
+            self.bind_once(&nobody(base), password).await?;
+            return Ok(None);
         };
-        if self.is_right(&entry.dn, password).await? == Bind::Wrong {
+        if !is_right(self.bind_once(&entry.dn, password).await?)? {
             return Ok(None);
         }
         let groups = self.groups_as_account(&entry).await?;
@@ -126,11 +164,12 @@ impl Servers {
 
     /// The entry, if there is exactly one.
     async fn found_once(&self, place: (&str, Scope), filter: &str) -> Result<Option<Entry>, Trouble> {
-        let mut found = match self.searched(place, filter, &self.ldap.attributes(), 2).await {
-            Err(Trouble::TooMany(_)) => Vec::new(),
-            found => found?,
+        let found = self.searched(place, filter, &self.ldap.attributes(), 2).await?;
+        let mut entries = match found {
+            Found::Entries(entries) => entries,
+            Found::TooMany => vec![Entry::default(), Entry::default()],
         };
-        match (found.pop(), found.pop()) {
+        match (entries.pop(), entries.pop()) {
             (Some(entry), None) => Ok(Some(entry).filter(|entry| !entry.dn.is_empty())),
             (None, _) => Ok(None),
             (Some(_), Some(_)) => {
@@ -143,18 +182,8 @@ impl Servers {
     async fn groups_as_account(&self, entry: &Entry) -> Result<Vec<Entry>, Trouble> {
         match self.group_question(entry) {
             Some((base, filter, name)) => {
-                self.searched((base, Scope::Subtree), &filter, &[name], GROUPS_MAX)
-                    .await
-            }
-            None => Ok(Vec::new()),
-        }
-    }
-
-    async fn groups(&self, connection: &Connection, entry: &Entry) -> Result<Vec<Entry>, Trouble> {
-        match self.group_question(entry) {
-            Some((base, filter, name)) => {
                 let subtree = (base, Scope::Subtree);
-                connection.search(subtree, &filter, &[name], GROUPS_MAX).await
+                all_groups(self.searched(subtree, &filter, &[name], GROUPS_MAX).await?)
             }
             None => Ok(Vec::new()),
         }
@@ -172,94 +201,112 @@ impl Servers {
         }
     }
 
-    /// Who is there is told neither by the time nor by the answer.
-    async fn refuse_in_the_time_of_a_bind<T>(
-        &self,
-        base: &str,
-        password: &str,
-    ) -> Result<Option<T>, Trouble> {
-        match self.is_right(&nobody(base), password).await {
-            Err(trouble @ Trouble::Server(_)) => Err(trouble),
-            Ok(Bind::Right | Bind::Wrong) | Err(Trouble::Answer(_) | Trouble::TooMany(_)) => Ok(None),
-        }
-    }
-
     /// A bind on a connection of its own.
-    async fn is_right(&self, dn: &str, password: &str) -> Result<Bind, Trouble> {
-        let (_, connection) = self.connect().await?;
-        let outcome = connection.bind(dn, password).await;
-        connection.close().await;
+    async fn bind_once(&self, dn: &str, password: &str) -> Result<Bind, Trouble> {
+        let open = self.connect(BIND_BYTES_MAX).await?;
+        let outcome = self.noting(open.server, open.connection.bind(dn, password).await);
+        open.connection.close().await;
         outcome
     }
 
     /// A search as the gateway's account. A held connection may have been closed by its server meanwhile: then once
-    /// more on a new one. A server that does not answer is not asked again.
+    /// more on a new one. One that is silent is not asked again, and only a new one's silence is held against its server:
+    /// a firewall may have forgotten an old one.
     async fn searched(
         &self,
         place: (&str, Scope),
         filter: &str,
         attributes: &[&str],
-        most: i32,
-    ) -> Result<Vec<Entry>, Trouble> {
-        let (server, connection) = self.account().await?;
-        let found = connection.search(place, filter, attributes, most).await;
-        match found {
-            Err(Trouble::Server(_)) if connection.has_ended() => {
-                self.give_up_account().await;
-                let (server, connection) = self.account().await?;
-                let again = connection.search(place, filter, attributes, most).await;
-                self.noting(server, again).await
+        most: u16,
+    ) -> Result<Found, Trouble> {
+        if let Some(open) = self.held_account().await {
+            match open.connection.search(place, filter, attributes, most).await {
+                Err(Trouble::Server(_)) if open.connection.has_ended() => {}
+                Err(trouble @ Trouble::Server(_)) => {
+                    self.give_up_account().await;
+                    return Err(trouble);
+                }
+                found => return found,
             }
-            found => self.noting(server, found).await,
+            self.give_up_account().await;
         }
-    }
-
-    async fn noting(&self, server: usize, found: Result<Vec<Entry>, Trouble>) -> Result<Vec<Entry>, Trouble> {
+        let open = self.account().await?;
+        let found = open.connection.search(place, filter, attributes, most).await;
         if let Err(Trouble::Server(_)) = &found {
             self.give_up_account().await;
-            self.let_rest(server);
         }
-        found
+        self.noting(open.server, found)
     }
 
     async fn give_up_account(&self) {
         *self.account.lock().await = None;
     }
 
-    async fn account(&self) -> Result<(usize, Connection), Trouble> {
+    async fn held_account(&self) -> Option<Open> {
+        let mut account = self.account.lock().await;
+        self.still_good(&mut account)
+    }
+
+    /// The held connection, unless it has ended or lain idle for so long that something on the way may have forgotten it.
+    fn still_good(&self, account: &mut Option<Held>) -> Option<Open> {
+        let now = self.clock.monotonic();
+        let held = account.as_mut()?;
+        let is_good = !held.open.connection.has_ended() && now.saturating_sub(held.last_used) <= IDLE_MAX;
+        if is_good {
+            held.last_used = now;
+            return Some(held.open.clone());
+        }
+        *account = None;
+        None
+    }
+
+    async fn account(&self) -> Result<Open, Trouble> {
         let mut held = self.account.lock().await;
-        if let Some((server, connection)) = held.as_ref()
-            && !connection.has_ended()
-        {
-            return Ok((*server, connection.clone()));
+        if let Some(open) = self.still_good(&mut held) {
+            return Ok(open);
         }
         let Find::BySearch {
             account, password, ..
         } = &self.settings().find
         else {
-            return Err(Trouble::Answer("there is no account to search with".into()));
+            return Err(Trouble::Setup("there is no account to search with".into()));
         };
-        let (server, connection) = self.connect().await?;
-        if connection.bind(account, password.expose_secret()).await? == Bind::Wrong {
-            return Err(Trouble::Answer(
-                "the directory refuses the gateway's own account: check ldap.search.bind_dn and its password"
-                    .into(),
-            ));
+        let now = self.clock.monotonic();
+        if now < self.rest().account {
+            return Err(Trouble::Setup(ACCOUNT_REFUSED.into()));
         }
-        *held = Some((server, connection.clone()));
-        Ok((server, connection))
+        let open = self.connect(ACCOUNT_BYTES_MAX).await?;
+        let bound = open.connection.bind(account, password.expose_secret()).await;
+        match self.noting(open.server, bound)? {
+            Bind::Right => {}
+            Bind::Wrong | Bind::Odd(_) => {
+                self.rest().account = now.saturating_add(ACCOUNT_REST);
+                return Err(Trouble::Setup(ACCOUNT_REFUSED.into()));
+            }
+        }
+        *held = Some(Held {
+            open: open.clone(),
+            last_used: now,
+        });
+        Ok(open)
     }
 
     /// A new connection to the first server that has not failed a moment ago.
-    async fn connect(&self) -> Result<(usize, Connection), Trouble> {
+    async fn connect(&self, bytes_max: usize) -> Result<Open, Trouble> {
         let settings = self.settings();
         let mut last = Trouble::Server("every server failed a moment ago".into());
         for (number, server) in settings.servers.iter().enumerate() {
-            if self.rests(number) {
+            let until = self.rest().servers.get(number).copied();
+            if until.is_some_and(|until| self.clock.monotonic() < until) {
                 continue;
             }
-            match Connection::open(settings, server).await {
-                Ok(connection) => return Ok((number, connection)),
+            match Connection::open(settings, server, bytes_max).await {
+                Ok(connection) => {
+                    return Ok(Open {
+                        server: number,
+                        connection,
+                    });
+                }
                 Err(trouble) => {
                     debug!(?trouble, "a directory server is left alone for a moment");
                     self.let_rest(number);
@@ -270,22 +317,57 @@ impl Servers {
         Err(last)
     }
 
-    fn rests(&self, server: usize) -> bool {
-        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        resting
-            .get(server)
-            .is_some_and(|until| self.clock.monotonic() < *until)
+    /// What a new connection came to: if its server does not work, that is left alone, so that the next login goes to
+    /// another one.
+    fn noting<T>(&self, server: usize, outcome: Result<T, Trouble>) -> Result<T, Trouble> {
+        if let Err(Trouble::Server(_)) = &outcome {
+            self.let_rest(server);
+        }
+        outcome
+    }
+
+    /// Leaves the first server alone that has not been yet; for a check that did not end, or broke off.
+    pub(super) fn let_the_asked_one_rest(&self) {
+        let now = self.clock.monotonic();
+        let asked = self.rest().servers.iter().position(|until| now >= *until);
+        if let Some(server) = asked {
+            self.let_rest(server);
+        }
     }
 
     fn let_rest(&self, server: usize) {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(until) = resting.get_mut(server) {
-            *until = self.clock.monotonic().saturating_add(REST);
+        let until = self.clock.monotonic().saturating_add(REST);
+        if let Some(rests) = self.rest().servers.get_mut(server) {
+            *rests = until;
         }
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settings(&self) -> &LdapSettings {
         self.ldap.settings()
+    }
+}
+
+/// An odd answer about a person is no outage: another server would say the same.
+fn is_right(bind: Bind) -> Result<bool, Trouble> {
+    match bind {
+        Bind::Right => Ok(true),
+        Bind::Wrong => Ok(false),
+        Bind::Odd(rc) => Err(Trouble::Person(format!(
+            "a person's bind is answered with result {rc}"
+        ))),
+    }
+}
+
+fn all_groups(found: Found) -> Result<Vec<Entry>, Trouble> {
+    match found {
+        Found::Entries(groups) => Ok(groups),
+        Found::TooMany => Err(Trouble::Person(format!(
+            "somebody is in more than {GROUPS_MAX} groups; make ldap.groups narrower"
+        ))),
     }
 }
 
@@ -296,6 +378,14 @@ fn nobody(base: &str) -> String {
 
 /// Every entry has a class.
 const ANYTHING: &str = "(objectClass=*)";
-const GROUPS_MAX: i32 = 1000;
+const GROUPS_MAX: u16 = 1000;
 /// How long a server that failed is left alone.
 const REST: Duration = Duration::from_secs(5);
+const ACCOUNT_REST: Duration = Duration::from_secs(30);
+const ACCOUNT_REFUSED: &str =
+    "the directory refuses the gateway's own account: check ldap.search.bind_dn and its password";
+/// Firewalls forget connections that lie idle for some minutes.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// What a server may say while one person logs in, and over the connection that is held.
+const BIND_BYTES_MAX: usize = 4 << 20;
+const ACCOUNT_BYTES_MAX: usize = 256 << 20;

@@ -27,6 +27,13 @@ impl GroupMap {
                 problems.push((number, message));
             }
         }
+        if problems.is_empty() && map.is_empty() {
+            // Rather a half-written file than a decision that nobody is in any group.
+            problems.push((
+                1,
+                "the file gives nobody a group; write group: user user".to_owned(),
+            ));
+        }
         if problems.is_empty() {
             Ok(map)
         } else {

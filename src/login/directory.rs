@@ -9,10 +9,10 @@ use tracing::{debug, error, warn};
 use super::cache::{Cache, Digest, Proof, ProvenBy};
 use super::flight::{Flight, Outcome};
 use super::{Attempt, LoginPolicy, Logins, QUEUE_RETRY, too_many};
-use crate::authn::{Ldap, Subject};
+use crate::authn::{Authn, Ldap, Subject};
 use crate::clock::Clock;
 use crate::denial::Denial;
-use crate::directory::{Directory, Question, Verdict};
+use crate::directory::{Asker, Directory, Question, Verdict};
 use crate::limits::{AddressKey, LoginCounters, Wait};
 use crate::telemetry::metrics::{self, DirectoryLogin};
 
@@ -28,22 +28,26 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Whether this one was refused under the policy of this generation, and the time of that is not over.
-    pub(super) fn hold(&self, digest: &Digest, generation: u64, now: Duration) -> bool {
-        self.0
-            .get(&(*digest, generation))
-            .is_some_and(|until| now < until)
+    /// Whether this one was refused by a directory of this version, and the time of that is not over.
+    pub(super) fn hold(&self, digest: &Digest, version: u64, now: Duration) -> bool {
+        self.0.get(&(*digest, version)).is_some_and(|until| now < until)
     }
 
-    fn keep(&self, digest: Digest, generation: u64, until: Duration) {
-        self.0.insert((digest, generation), until);
+    fn keep(&self, digest: Digest, version: u64, until: Duration) {
+        self.0.insert((digest, version), until);
     }
 }
 
 /// All that is needed when the verdict is there; it belongs to the question and not to the request.
 struct Check {
+    flight: Flight,
+    seen: Seen,
+}
+
+/// What a check knows and may change.
+struct Seen {
     ldap: Arc<Ldap>,
-    generation: u64,
+    authn: Arc<Authn>,
     digest: Digest,
     from: AddressKey,
     seen_before: Option<Arc<Proof>>,
@@ -71,11 +75,12 @@ impl Logins {
         let Some(directory) = self.directory() else {
             return flight.land(Err(Denial::Internal));
         };
-        let check = Check {
+        let from = attempt.from;
+        let seen = Seen {
             ldap: Arc::clone(ldap),
-            generation: policy.generation,
+            authn: Arc::clone(policy.authn),
             digest: attempt.digest,
-            from: attempt.from,
+            from,
             seen_before: attempt.seen_before,
             began: self.clock.monotonic(),
             clock: Arc::clone(&self.clock),
@@ -85,13 +90,11 @@ impl Logins {
         };
         directory.ask(Question {
             ldap: Arc::clone(ldap),
+            from,
             user: attempt.user,
             password: attempt.password,
-            // The flight goes with the question: if that is lost, those who wait learn of it.
-            tell: Box::new(move |verdict| {
-                let outcome = check.outcome(verdict);
-                flight.land(outcome);
-            }),
+            // The flight goes with it: if it is lost, those who wait learn of that.
+            asker: Box::new(Check { flight, seen }),
         });
     }
 
@@ -108,42 +111,60 @@ impl Logins {
     }
 }
 
-impl Check {
-    /// What those who wait are told. The caches are set before they are: who comes after them must find it there.
+impl Asker for Check {
+    fn if_wanted(self: Box<Self>) -> Option<Box<dyn Asker>> {
+        let Self { flight, seen, .. } = *self;
+        let flight = flight.unless_abandoned()?;
+        Some(Box::new(Self { flight, seen }))
+    }
+
+    fn tell(self: Box<Self>, verdict: Verdict) {
+        let Self { flight, seen } = *self;
+        // The caches are set before those who wait are told: who comes after them must find it there.
+        flight.land(seen.outcome(verdict));
+    }
+}
+
+impl Seen {
     fn outcome(&self, verdict: Verdict) -> Outcome {
         let now = self.clock.monotonic();
         let took = now.saturating_sub(self.began);
-        match verdict {
-            Verdict::Proven(subject) => {
-                metrics::directory_login(DirectoryLogin::Proven, took);
-                Ok(self.believe(subject, now))
+        let (outcome, counted) = match verdict {
+            Verdict::Proven(subject) if self.authn.is_of_users_file(subject.name()) => {
+                debug!(%subject, "refused: the users file has the name that the directory found");
+                self.refuse(now)
             }
+            Verdict::Proven(subject) => (Ok(self.believe(subject, now)), DirectoryLogin::Proven),
             Verdict::Refused => {
-                metrics::directory_login(DirectoryLogin::Refused, took);
                 debug!("the directory refuses a login");
-                self.counters.failure(self.from);
-                self.cache.forget(&self.digest);
-                let until = now.saturating_add(self.ldap.settings().cache_refused);
-                self.refusals.keep(self.digest, self.generation, until);
-                Err(Denial::InvalidCredentials)
+                self.refuse(now)
+            }
+            Verdict::Unusable(why) => {
+                warn!("a login cannot be checked: {why}");
+                (Err(Denial::DirectoryUnavailable), DirectoryLogin::Unavailable)
             }
             Verdict::Unavailable(why) => {
                 warn!("the directory cannot be asked: {why}");
-                match self.believe_a_little_longer(now) {
-                    Some(proof) => {
-                        metrics::directory_login(DirectoryLogin::Offline, took);
-                        Ok(proof)
-                    }
-                    None => {
-                        metrics::directory_login(DirectoryLogin::Unavailable, took);
-                        Err(Denial::DirectoryUnavailable)
-                    }
-                }
+                self.without_an_answer(now, Denial::DirectoryUnavailable)
             }
-            Verdict::Busy => {
-                metrics::directory_login(DirectoryLogin::Unavailable, took);
-                Err(too_many(Wait(QUEUE_RETRY)))
-            }
+            Verdict::Busy => self.without_an_answer(now, too_many(Wait(QUEUE_RETRY))),
+        };
+        metrics::directory_login(counted, took);
+        outcome
+    }
+
+    fn refuse(&self, now: Duration) -> (Outcome, DirectoryLogin) {
+        self.counters.failure(self.from);
+        self.cache.forget(&self.digest);
+        let until = now.saturating_add(self.ldap.settings().cache_refused);
+        self.refusals.keep(self.digest, self.ldap.version(), until);
+        (Err(Denial::InvalidCredentials), DirectoryLogin::Refused)
+    }
+
+    fn without_an_answer(&self, now: Duration, denial: Denial) -> (Outcome, DirectoryLogin) {
+        match self.believe_a_little_longer(now) {
+            Some(proof) => (Ok(proof), DirectoryLogin::Offline),
+            None => (Err(denial), DirectoryLogin::Unavailable),
         }
     }
 
@@ -151,8 +172,8 @@ impl Check {
         let settings = self.ldap.settings();
         let ends = now.saturating_add(settings.cache);
         self.keep(Proof {
+            version: self.authn.version_of(&subject).unwrap_or_default(),
             subject: Arc::new(subject),
-            version: self.ldap.version(),
             ends,
             by: ProvenBy::Directory {
                 believed_offline: ends.saturating_add(settings.offline_grace),

@@ -132,6 +132,18 @@ fn groups_that_no_login_has_are_a_warning() {
         keys = { file = \"public.pem\" }\ngroups_claim = \"groups\"\n\
         [[identity.map]]\nfrom = \"any\"\nlivy_user = \"${subject}\"\n";
     assert_eq!(stage.load(&format!("{MINIMAL}{tokens}{rules}")).warnings, [""; 0]);
+    // A delegate for everybody reaches administrators whose groups only a token tells.
+    let delegate =
+        |whom: &str| format!("[[identity.delegate]]\nservice = \"basic:alice\"\nfor = [\"{whom}\"]\n");
+    for (whom, is_told) in [("user:*", true), ("group:staff", true), ("user:carol", false)] {
+        let warnings = stage
+            .load(&format!("{MINIMAL}{tokens}{}{rules}", delegate(whom)))
+            .warnings;
+        let told = warnings
+            .iter()
+            .any(|warning| warning.starts_with("roles.admin has the group"));
+        assert_eq!(told, is_told, "{whom}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::rig::{Reply, Rig, Setup, basic_with, new_password, program, request};
 use crate::slapd::{ACCOUNT, BASE, Slapd, person};
 
 /// Binds with the typed name, groups from the person's entry.
-fn by_name(urls: &str, more: &str) -> String {
+pub(crate) fn by_name(urls: &str, more: &str) -> String {
     format!(
         "[ldap]\nurls = {urls}\n{more}\nbind_dn = \"uid=${{user}},ou=people,{BASE}\"\n\
          groups = {{ base = \"ou=groups,{BASE}\" }}\n"
@@ -21,7 +21,7 @@ fn by_name(urls: &str, more: &str) -> String {
 }
 
 /// Looks for the person first, groups by a search.
-fn by_search(urls: &str, more: &str) -> String {
+pub(crate) fn by_search(urls: &str, more: &str) -> String {
     format!(
         "[ldap]\nurls = {urls}\n{more}\n[ldap.search]\nbase = \"{BASE}\"\n\
          filter = \"(&(objectClass=person)(uid=${{user}}))\"\nbind_dn = \"{ACCOUNT}\"\npassword = \"file:account\"\n\
@@ -30,7 +30,7 @@ fn by_search(urls: &str, more: &str) -> String {
 }
 
 /// A gateway with that directory and one local user of another name.
-fn setup(slapd: &Slapd, password: &str, ldap: &str, more: &str) -> Setup {
+pub(crate) fn setup(slapd: &Slapd, password: &str, ldap: &str, more: &str) -> Setup {
     let (_, hash) = new_password();
     Setup::new()
         .file("users", &format!("local:{hash}\n"))
@@ -41,11 +41,11 @@ fn setup(slapd: &Slapd, password: &str, ldap: &str, more: &str) -> Setup {
         ))
 }
 
-fn list(user: &str, password: &str) -> Vec<u8> {
+pub(crate) fn list(user: &str, password: &str) -> Vec<u8> {
     request("GET", "/livy/sessions", &basic_with(user, password), "")
 }
 
-fn create(user: &str, password: &str) -> Vec<u8> {
+pub(crate) fn create(user: &str, password: &str) -> Vec<u8> {
     let headers = format!("{}Content-Type: application/json\r\n", basic_with(user, password));
     request("POST", "/livy/sessions", &headers, "{\"kind\":\"spark\"}")
 }
@@ -62,12 +62,12 @@ async fn me(rig: &Rig, user: &str, password: &str) -> serde_json::Value {
     reply.expect_status(200).json()
 }
 
-fn plain(slapd: &Slapd) -> String {
+pub(crate) fn plain(slapd: &Slapd) -> String {
     format!("[\"ldap://127.0.0.1:{}\"]", slapd.port)
 }
 
 /// As whom Livy was told to create.
-fn creators(rig: &Rig) -> BTreeSet<String> {
+pub(crate) fn creators(rig: &Rig) -> BTreeSet<String> {
     rig.livy()
         .requests()
         .iter()

@@ -17,4 +17,5 @@
 mod rig;
 
 mod ldap;
+mod ldap_trouble;
 mod slapd;

@@ -48,6 +48,7 @@ fn entry(dn: &str, attributes: &[(&str, &[&str])]) -> Entry {
                 )
             })
             .collect(),
+        binary: Vec::new(),
     }
 }
 
@@ -147,6 +148,28 @@ fn groups_of_an_attribute_count_below_their_base_alone() {
     );
     let subject = groups_by_attribute().subject(&alice, &[]).unwrap();
     assert_eq!(subject.groups(), ["analysts".into(), "staff".into()]);
+}
+
+#[test]
+fn a_part_of_the_groups_is_not_taken_for_all() {
+    let some = entry(
+        "uid=alice",
+        &[
+            ("uid", &["alice"]),
+            ("memberOf;range=0-1499", &["cn=a,ou=groups,dc=example,dc=org"]),
+        ],
+    );
+    assert!(
+        groups_by_attribute()
+            .subject(&some, &[])
+            .unwrap_err()
+            .contains("a part of memberOf;range")
+    );
+    let mut odd = entry("uid=alice", &[("uid", &["alice"])]);
+    odd.binary = vec!["memberOf".into()];
+    assert!(groups_by_attribute().subject(&odd, &[]).is_err());
+    odd.binary = vec!["jpegPhoto".into()];
+    assert!(groups_by_attribute().subject(&odd, &[]).is_ok());
 }
 
 #[test]

@@ -55,13 +55,22 @@ pub(super) fn password(
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
             let verdict = directory::check_once(Arc::clone(ldap), user, typed, clock);
             match verdict.map_err(anyhow::Error::from)? {
+                Verdict::Proven(subject) if authn.is_of_users_file(subject.name()) => {
+                    let name = subject.name();
+                    step(
+                        story,
+                        "login",
+                        format_args!("refused: the directory finds {name}, a name that the users file has"),
+                    );
+                    Err(Denial::InvalidCredentials.into())
+                }
                 Verdict::Proven(subject) => Ok(subject),
                 Verdict::Refused => {
                     let why = "there is no such person, or several, or the password is wrong (the client is not told which)";
                     step(story, "login", format_args!("refused: {why}"));
                     Err(Denial::InvalidCredentials.into())
                 }
-                Verdict::Unavailable(why) => {
+                Verdict::Unavailable(why) | Verdict::Unusable(why) => {
                     step(
                         story,
                         "login",

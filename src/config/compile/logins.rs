@@ -19,7 +19,7 @@ use super::super::tls::{self, Authorities};
 use super::{Context, directory, read};
 use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users};
 use crate::identity::{DelegateRule, GroupMap, Identities, MapRule, SourceFilter};
-use crate::roles::Roles;
+use crate::roles::{Holder, Role, Roles};
 
 /// The verifiers. There is at least one: an open gateway cannot be configured.
 pub(super) fn authn(
@@ -308,6 +308,7 @@ pub(super) fn identities(
                 .into_iter()
                 .flat_map(Users::iter)
                 .map(|user| (user.name(), user.groups()));
+            warn_of_administrators_that_cannot_be_known(raw, context);
             let identities = identities
                 .with_users(groups)
                 .with_groups(group_map.unwrap_or_default());
@@ -319,6 +320,35 @@ pub(super) fn identities(
             None
         }
     }
+}
+
+/// A delegate acts for an administrator only by name; but of somebody who is not there only the gateway's own files tell
+/// the groups, and so whether that is one.
+fn warn_of_administrators_that_cannot_be_known(raw: &RawConfig, context: &Context<'_>) {
+    let admins = raw.roles.0.iter().filter(|(role, _)| *role == Role::Admin);
+    let by_group = admins
+        .flat_map(|(_, holders)| holders)
+        .find_map(|written| match &written.value.holder {
+            Holder::Group(group) => Some(group),
+            Holder::User(_) => None,
+        });
+    let brings_groups = raw.jwt.iter().any(|jwt| jwt.groups_claim.is_some())
+        || raw.ldap.as_ref().is_some_and(|ldap| ldap.groups.is_some());
+    let is_wide = |delegate: &RawDelegate| delegate.for_.iter().any(|target| !is_one_user(&target.value));
+    if let Some(group) = by_group
+        && brings_groups
+        && raw.identity.delegate.iter().any(is_wide)
+    {
+        context.warnings.borrow_mut().push(format!(
+            "roles.admin has the group {group:?}, and a delegate may act for a group or for everybody: administrators whose \
+             groups come from a claim or the directory alone are not known as such then; name them in roles.admin, or in \
+             identity.groups_file"
+        ));
+    }
+}
+
+fn is_one_user(target: &str) -> bool {
+    target.starts_with("user:") && target != "user:*"
 }
 
 fn group_map(path: &Written<PathBuf>, context: &Context<'_>) -> Option<GroupMap> {
