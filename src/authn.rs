@@ -26,7 +26,7 @@ pub use jwt::TokenVerdict;
 pub use keys::{Algorithm, KeySet, KeySource};
 pub use ldap::{Find, GroupsFrom, Ldap, LdapServer, LdapSettings, LdapTransport};
 pub use password::{PasswordProblem, hash_password};
-pub use users::{User, Users, UsersProblem};
+pub use users::{User, Users, UsersProblem, WeakHashes};
 
 /// Which source of identities proved a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

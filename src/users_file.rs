@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::authn::password::Scheme;
-use crate::authn::{User, Users, UsersProblem};
+use crate::authn::{User, Users, UsersProblem, WeakHashes};
 
 /// Why a users file could not be edited or listed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,19 @@ pub fn add(path: &Path, name: &str, hash: &str, groups: Option<&[String]>) -> Re
             let messages: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
             return Err(UsersFileError::Line(messages.join("; ")));
         }
+        let is_twin = |line: &&str| {
+            line.split_once(':')
+                .is_some_and(|(of, _)| of != name && of.eq_ignore_ascii_case(name))
+        };
+        if let Some((twin, _)) = lines
+            .iter()
+            .find(|line| is_twin(line))
+            .and_then(|line| line.split_once(':'))
+        {
+            return Err(UsersFileError::Line(format!(
+                "user '{twin}' is there already, and '{name}' differs from it in the case of letters only"
+            )));
+        }
         let added = match place.and_then(|place| lines.get_mut(place)) {
             Some(old) => {
                 *old = &line;
@@ -96,10 +109,10 @@ pub fn remove(path: &Path, name: &str) -> Result<bool, UsersFileError> {
     })
 }
 
-/// Every user in the file's order, if the file loads.
+/// Every user in the file's order, if the file loads where weak hashes are allowed.
 pub fn list(path: &Path) -> Result<Vec<ListedUser>, UsersFileError> {
     let text = fs::read_to_string(path).map_err(at(path))?;
-    let users = Users::parse(&text).map_err(UsersFileError::File)?;
+    let users = Users::parse_with(&text, WeakHashes::Allowed).map_err(UsersFileError::File)?;
     let mut found: Vec<&User> = users.iter().collect();
     found.sort_by_key(|user| user.line());
     Ok(found
@@ -293,6 +306,7 @@ mod tests {
             ("#bob", &good, vec![]),
             ("bob:x", &good, vec![]),
             ("bob", "hunter2", vec![]),
+            ("ALICE", &good, vec![]),
             ("bob\nroot", &good, vec![]),
             ("bob", &good, vec!["a b".to_owned()]),
             ("bob", &good, vec!["a\nroot:x".to_owned()]),
@@ -305,10 +319,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_weak_lines_is_listed_and_edited_without_asking_for_the_others_sake() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        let weak = "alice:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\nbob:plain\n";
+        fs::write(&path, weak).unwrap();
+        let new = hash("new");
+        assert_eq!(add(&path, "carol", &new, None).unwrap(), Added::New);
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{weak}carol:{new}\n"));
+        let schemes = |path| {
+            list(path)
+                .unwrap()
+                .into_iter()
+                .map(|user| user.scheme)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(schemes(&path), [Scheme::Sha1, Scheme::PlainText, Scheme::Bcrypt]);
+        add(&path, "alice", &hash("one"), None).unwrap();
+        assert!(remove(&path, "bob").unwrap());
+        assert_eq!(schemes(&path), [Scheme::Bcrypt, Scheme::Bcrypt]);
+    }
+
+    #[test]
     fn one_line_of_a_file_that_does_not_load_can_be_mended() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
-        fs::write(&path, "alice:$apr1$x$y\nbob:$apr1$x$y\n").unwrap();
+        fs::write(&path, "alice:$1$x$y\nbob:$1$x$y\n").unwrap();
         let UsersFileError::File(problems) = list(&path).unwrap_err() else {
             panic!("the file does not load");
         };

@@ -223,6 +223,17 @@ fn a_users_file_is_edited_from_its_making_to_its_last_user() {
 }
 
 #[test]
+fn weak_hashes_are_marked_in_the_list() {
+    let desk = Desk::new();
+    desk.put(
+        "old.htpasswd",
+        "ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=:etl\nben:secret\n",
+    );
+    let list = desk.run(&["users", "list", "--file", "old.htpasswd"], "").out;
+    assert_eq!(list, "ann  {SHA} (weak)  etl\nben  plain text (weak)  \n");
+}
+
+#[test]
 fn an_empty_password_is_refused_and_makes_no_file() {
     let desk = Desk::new();
     let said = desk.run(&["users", "add", "--file", "none.htpasswd", "carol"], "\n");

@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 #[path = "config/holding.rs"]
 mod holding;
+#[path = "config/logins.rs"]
+mod logins;
 
 const REFERENCE: &str = include_str!("../config/gateway.toml");
 const MINIMAL: &str = include_str!("../config/minimal.toml");
@@ -47,6 +49,7 @@ impl Stage {
         );
         stage.put("empty.htpasswd", "# nobody yet\n", 0o600);
         stage.put("damaged.htpasswd", "alice\n", 0o600);
+        logins::stage(&stage, &hash);
         stage.put("open.htpasswd", &format!("alice:{hash}\n"), 0o666);
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -257,6 +260,7 @@ delete = "3m"
 [basic]
 users_file = "users.htpasswd"
 realm = "Spark at home"
+allow_weak_hashes = true
 
 [[jwt]]
 name = "corp"
@@ -341,6 +345,7 @@ fn each_insecure_setting_is_said() {
         "runs as Livy's own user",
         "creations may name files of Livy's own host",
         "creations may set spark.jars.packages",
+        "may hold weak hashes (basic.allow_weak_hashes), and holds none",
     ] {
         assert!(insecure.contains(words), "{words} is not in\n{insecure}");
     }

@@ -5,7 +5,13 @@
 use std::fmt;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
+use aws_lc_rs::{constant_time, digest};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha_crypt::ShaCrypt;
 use zeroize::Zeroizing;
+
+mod apr1;
 
 /// Why a new password cannot be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,13 +51,33 @@ pub fn hash_password(password: &[u8]) -> Result<String, PasswordProblem> {
         .map_err(|_| PasswordProblem::Unhashed)
 }
 
-/// How a stored hash was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a password is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// RFC 9106.
     Argon2id,
     /// `$2a$`, `$2b$`, `$2y$`: what Apache's `htpasswd -B` writes.
     Bcrypt,
+    /// `$5$`, as `htpasswd -2` and the system's own crypt write it.
+    Sha256Crypt,
+    /// `$6$`, as `htpasswd -5` and the system's own crypt write it.
+    Sha512Crypt,
+    /// `$apr1$`, as `htpasswd -m` writes it.
+    Apr1,
+    /// `{SHA}`: one SHA-1 without salt, as `htpasswd -s` writes it.
+    Sha1,
+    /// The password itself, as `htpasswd -p` writes it.
+    PlainText,
+}
+
+impl Scheme {
+    /// Whether who has read the file has the passwords as well, or within seconds: loaded only where that is allowed.
+    pub const fn is_weak(self) -> bool {
+        match self {
+            Self::Argon2id | Self::Bcrypt | Self::Sha256Crypt | Self::Sha512Crypt | Self::Apr1 => false,
+            Self::Sha1 | Self::PlainText => true,
+        }
+    }
 }
 
 impl fmt::Display for Scheme {
@@ -59,11 +85,16 @@ impl fmt::Display for Scheme {
         f.write_str(match self {
             Self::Argon2id => "argon2id",
             Self::Bcrypt => "bcrypt",
+            Self::Sha256Crypt => "sha256-crypt",
+            Self::Sha512Crypt => "sha512-crypt",
+            Self::Apr1 => "apr1",
+            Self::Sha1 => "{SHA}",
+            Self::PlainText => "plain text",
         })
     }
 }
 
-/// A stored hash that was found good when it was loaded. Never shown.
+/// A stored password that was found good when it was loaded. Never shown.
 pub(super) struct StoredHash {
     scheme: Scheme,
     text: Zeroizing<String>,
@@ -71,17 +102,21 @@ pub(super) struct StoredHash {
 }
 
 impl StoredHash {
-    /// Reads the text of a hash. The error says what to do, and holds nothing of a password or of salt and output.
+    /// Reads what a line stores, weak schemes too: whether they may be is the caller's to ask. The error says what to
+    /// do, and holds nothing of a password or of salt and output.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (scheme, cost_micros) = match scheme_label(text) {
             Some("$argon2id$") => (Scheme::Argon2id, argon2id_cost(text)?),
             Some("$2a$" | "$2b$" | "$2y$") => (Scheme::Bcrypt, bcrypt_cost(text)?),
-            Some(label) => return Err(format!("{label} hashes are not supported; {SET_ANEW}")),
-            None => {
-                return Err(format!(
-                    "what follows the name is not an argon2id or bcrypt hash; {SET_ANEW}"
-                ));
+            Some("$5$") => (Scheme::Sha256Crypt, sha_crypt_cost(text, 43, SHA256_CRYPT_NANOS)?),
+            Some("$6$") => (Scheme::Sha512Crypt, sha_crypt_cost(text, 86, SHA512_CRYPT_NANOS)?),
+            Some("$apr1$") if apr1::is_whole(text) => (Scheme::Apr1, APR1_MICROS),
+            Some("{SHA}") if sha1_of(text).is_some() => (Scheme::Sha1, 1),
+            Some(label @ ("$apr1$" | "{SHA}")) => {
+                return Err(format!("the {label} hash is damaged; {SET_ANEW}"));
             }
+            Some(label) => return Err(format!("{label} hashes are not supported; {SET_ANEW}")),
+            None => (Scheme::PlainText, plain_text_cost(text)?),
         };
         Ok(Self {
             scheme,
@@ -92,23 +127,41 @@ impl StoredHash {
 
     /// Whether it is the hash of `password`, in constant time. Wrong lengths cost the same as wrong passwords.
     pub(super) fn matches(&self, password: &[u8]) -> bool {
-        match self.scheme {
+        // Past what a scheme looks at anything would do, or cost what it likes. The hash is made all the same, or a
+        // quick refusal would tell who is in the file.
+        let limit = match self.scheme {
+            Scheme::Bcrypt => BCRYPT_BYTES_MAX,
+            Scheme::Sha256Crypt | Scheme::Sha512Crypt | Scheme::Apr1 => CRYPT_BYTES_MAX,
+            Scheme::Argon2id | Scheme::Sha1 | Scheme::PlainText => PASSWORD_BYTES_MAX,
+        };
+        let seen = password.get(..limit).unwrap_or(password);
+        let is_right = match self.scheme {
             Scheme::Argon2id => PasswordHash::new(&self.text)
-                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
-            Scheme::Bcrypt => {
-                // bcrypt looks at 72 bytes: past them anything would do. The hash is made all the same, or a quick
-                // refusal would tell who is in the file.
-                let seen = password.get(..BCRYPT_BYTES_MAX).unwrap_or(password);
-                bcrypt::verify(seen, &self.text).unwrap_or(false) && seen.len() == password.len()
+                .is_ok_and(|hash| Argon2::default().verify_password(seen, &hash).is_ok()),
+            Scheme::Bcrypt => bcrypt::verify(seen, &self.text).unwrap_or(false),
+            Scheme::Sha256Crypt | Scheme::Sha512Crypt => ShaCrypt::default()
+                .verify_password(seen, self.text.as_str())
+                .is_ok(),
+            Scheme::Apr1 => apr1::verify(seen, &self.text),
+            Scheme::Sha1 => sha1_of(&self.text).is_some_and(|stored| {
+                let made = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, seen);
+                constant_time::verify_slices_are_equal(made.as_ref(), &stored).is_ok()
+            }),
+            // Of digests, so that the time does not tell the length.
+            Scheme::PlainText => {
+                let [made, stored] =
+                    [seen, self.text.as_bytes()].map(|text| digest::digest(&digest::SHA256, text));
+                constant_time::verify_slices_are_equal(made.as_ref(), stored.as_ref()).is_ok()
             }
-        }
+        };
+        is_right && seen.len() == password.len()
     }
 
     pub(super) fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// About how long one check takes, to tell the dearest hash of a file.
+    /// About how long one check takes.
     pub(super) fn cost_micros(&self) -> u64 {
         self.cost_micros
     }
@@ -179,11 +232,66 @@ fn bcrypt_cost(text: &str) -> Result<u64, String> {
     Ok(50_u64 << cost)
 }
 
-const SET_ANEW: &str = "set the password anew with `livy-gateway users add`";
+/// `$5$[rounds=N$]salt$output`, with so many characters of output.
+fn sha_crypt_cost(text: &str, output_length: usize, round_nanos: u64) -> Result<u64, String> {
+    let damaged = || format!("the sha-crypt hash is damaged; {SET_ANEW}");
+    let fields: Vec<&str> = text.split('$').skip(2).collect();
+    let (rounds, salt, output) = match fields.as_slice() {
+        [salt, output] => (SHA_CRYPT_ROUNDS, salt, output),
+        [rounds, salt, output] => {
+            let rounds = rounds.strip_prefix("rounds=").ok_or_else(damaged)?;
+            (rounds.parse().map_err(|_| damaged())?, salt, output)
+        }
+        _ => return Err(damaged()),
+    };
+    let of_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    let is_whole = (1..=16).contains(&salt.len())
+        && output.len() == output_length
+        && [salt, output].iter().all(|part| part.bytes().all(of_alphabet));
+    if !is_whole {
+        return Err(damaged());
+    }
+    if !SHA_CRYPT_ROUNDS_ACCEPTED.contains(&rounds) {
+        return Err(format!(
+            "the sha-crypt hash has {rounds} rounds; {} to {} are accepted, because each login pays for them; {SET_ANEW}",
+            SHA_CRYPT_ROUNDS_ACCEPTED.start(),
+            SHA_CRYPT_ROUNDS_ACCEPTED.end()
+        ));
+    }
+    Ok(rounds.saturating_mul(round_nanos) / 1000)
+}
+
+fn sha1_of(text: &str) -> Option<[u8; 20]> {
+    let decoded = STANDARD.decode(text.strip_prefix("{SHA}")?).ok()?;
+    decoded.try_into().ok()
+}
+
+/// What looks like a hash must not become a password: who has seen the file could log in with it.
+fn plain_text_cost(text: &str) -> Result<u64, String> {
+    let is_of_crypt = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    if text.is_empty() {
+        return Err(format!("there is no hash; {SET_ANEW}"));
+    }
+    if text.len() == DES_CRYPT_LENGTH && text.bytes().all(is_of_crypt) {
+        return Err(format!(
+            "what follows the name is a DES crypt hash (htpasswd -d), or looks like one; these are not supported; {SET_ANEW}"
+        ));
+    }
+    if text.starts_with(['$', '{']) || text.len() > PASSWORD_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(format!(
+            "what follows the name is no hash that is known; {SET_ANEW}"
+        ));
+    }
+    Ok(1)
+}
+
+pub(super) const SET_ANEW: &str = "set the password anew with `livy-gateway users add`";
 
 /// Past it no login is checked: a longer password protects nobody better, and hashing it costs the gateway.
 pub(super) const PASSWORD_BYTES_MAX: usize = 1024;
 const BCRYPT_BYTES_MAX: usize = 72;
+/// The crypts take longer for a longer password; `htpasswd` takes 255 bytes.
+const CRYPT_BYTES_MAX: usize = 256;
 
 const NEW_MEMORY_KIB: u32 = 19 * 1024;
 const NEW_PASSES: u32 = 2;
@@ -193,145 +301,14 @@ const MEMORY_KIB_MAX: u32 = 64 * 1024;
 const PASSES_MAX: u32 = 10;
 const LANES_MAX: u32 = 8;
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=14;
+/// What holds where a hash names no number.
+const SHA_CRYPT_ROUNDS: u64 = 5_000;
+const SHA_CRYPT_ROUNDS_ACCEPTED: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
+// Measured, for passwords of the usual length.
+const SHA256_CRYPT_NANOS: u64 = 160;
+const SHA512_CRYPT_NANOS: u64 = 330;
+const APR1_MICROS: u64 = 200;
+const DES_CRYPT_LENGTH: usize = 13;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As cheap as argon2id may be: tests are not about its strength.
-    fn cheap_argon2id(password: &[u8]) -> String {
-        let params = Params::new(8, 1, 1, None).unwrap();
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_with_salt(password, b"salt of the test")
-            .unwrap()
-            .to_string()
-    }
-
-    fn problem(text: &str) -> String {
-        StoredHash::parse(text).unwrap_err()
-    }
-
-    #[test]
-    fn a_new_hash_is_argon2id_with_the_recommended_cost_and_verifies() {
-        let text = hash_password("pässword: with a colon".as_bytes()).unwrap();
-        assert!(text.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
-        let stored = StoredHash::parse(&text).unwrap();
-        assert!(stored.matches("pässword: with a colon".as_bytes()));
-        assert!(!stored.matches(b"password: with a colon"));
-    }
-
-    #[test]
-    fn the_same_password_never_gives_the_same_hash() {
-        assert_ne!(hash_password(b"same").unwrap(), hash_password(b"same").unwrap());
-    }
-
-    #[test]
-    fn a_password_that_no_login_could_present_is_not_hashed() {
-        for (password, expected) in [
-            (&b""[..], PasswordProblem::Empty),
-            (&[b'x'; 1025], PasswordProblem::TooLong),
-            (b"a\0b", PasswordProblem::Unusable),
-            (b"line\n", PasswordProblem::Unusable),
-            (b"\xff", PasswordProblem::Unusable),
-        ] {
-            assert_eq!(hash_password(password), Err(expected));
-        }
-    }
-
-    #[test]
-    fn the_three_prefixes_of_bcrypt_verify() {
-        let made = bcrypt::hash("secret", 4).unwrap();
-        for prefix in ["$2a$", "$2b$", "$2y$"] {
-            let stored = StoredHash::parse(&made.replacen("$2b$", prefix, 1)).unwrap();
-            assert!(stored.matches(b"secret"), "{prefix}");
-            assert!(!stored.matches(b"Secret"), "{prefix}");
-        }
-    }
-
-    #[test]
-    fn bcrypt_never_ignores_what_stands_behind_72_bytes() {
-        let password = "x".repeat(72);
-        let stored = StoredHash::parse(&bcrypt::hash(&password, 4).unwrap()).unwrap();
-        assert!(stored.matches(password.as_bytes()));
-        assert!(!stored.matches(format!("{password}y").as_bytes()));
-        assert!(!stored.matches("x".repeat(71).as_bytes()));
-    }
-
-    #[test]
-    fn other_schemes_are_refused_by_name() {
-        for (text, label) in [
-            ("$apr1$rounds$hash", "$apr1$"),
-            ("$1$salt$hash", "$1$"),
-            ("$5$salt$hash", "$5$"),
-            ("$6$rounds=5000$salt$hash", "$6$"),
-            ("$y$j9T$salt$hash", "$y$"),
-            ("$2x$05$hash", "$2x$"),
-            ("$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", "$argon2i$"),
-            ("$argon2d$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", "$argon2d$"),
-            ("{SHA}hash", "{SHA}"),
-        ] {
-            assert_eq!(
-                problem(text),
-                format!(
-                    "{label} hashes are not supported; set the password anew with `livy-gateway users add`"
-                )
-            );
-        }
-    }
-
-    #[test]
-    fn plain_text_is_refused_and_not_repeated() {
-        for text in [
-            "hunter2",
-            "",
-            "$hunter2",
-            "{hunter2",
-            "$hunter 2$x",
-            "$hunter2hunter2$x",
-        ] {
-            let problem = problem(text);
-            assert!(problem.contains("not an argon2id or bcrypt hash"), "{problem}");
-            assert!(!problem.contains("hunter"), "{problem}");
-        }
-    }
-
-    #[test]
-    fn what_costs_more_than_a_login_may_cost_is_refused() {
-        let good = cheap_argon2id(b"secret");
-        for (cheap, dear) in [("m=8,", "m=65537,"), ("t=1,", "t=11,"), ("p=1$", "p=9$")] {
-            let problem = problem(&good.replacen(cheap, dear, 1).replacen("m=8,", "m=256,", 1));
-            assert!(problem.contains("each login would pay"), "{dear}: {problem}");
-        }
-        let good = bcrypt::hash("secret", 4).unwrap();
-        for cost in ["03", "15", "31"] {
-            let problem = problem(&good.replacen("$04$", &format!("${cost}$"), 1));
-            assert!(problem.contains("each login pays it"), "{cost}: {problem}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_hash_is_refused() {
-        let argon2id = cheap_argon2id(b"secret");
-        let bcrypt = bcrypt::hash("secret", 4).unwrap();
-        for damaged in [
-            argon2id.rsplit_once('$').unwrap().0,
-            &argon2id.replacen("v=19", "v=16", 1),
-            &argon2id.replacen("v=19$", "", 1),
-            &argon2id
-                .replacen("p=1", "p=1,keyid=AAAA", 1)
-                .replacen("m=8", "m=x", 1),
-            bcrypt.get(..59).unwrap(),
-            &format!("{bcrypt} "),
-            &format!("{}é", bcrypt.get(..58).unwrap()),
-        ] {
-            assert!(StoredHash::parse(damaged).is_err(), "{damaged}");
-        }
-    }
-
-    #[test]
-    fn debug_output_shows_no_hash() {
-        let text = cheap_argon2id(b"secret");
-        let stored = StoredHash::parse(&text).unwrap();
-        assert_eq!(format!("{stored:?}"), "argon2id(..)");
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ pub(super) enum Users {
     /// Removes a user
     #[command(after_help = "Example:\n  livy-gateway users remove --file users.htpasswd alice")]
     Remove(Remove),
-    /// Lists names, kinds of hashes and groups
+    /// Lists names, kinds of hashes and groups, and says which hashes are weak
     #[command(after_help = "Example:\n  livy-gateway users list --file users.htpasswd")]
     List(List),
 }
@@ -78,8 +78,9 @@ impl Users {
             Self::List(List { file }) => {
                 let mut out = String::new();
                 for user in users_file::list(file)? {
+                    let weak = if user.scheme.is_weak() { " (weak)" } else { "" };
                     out.push_str(&format!(
-                        "{}  {}  {}\n",
+                        "{}  {}{weak}  {}\n",
                         user.name,
                         user.scheme,
                         user.groups.join(",")

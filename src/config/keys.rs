@@ -136,8 +136,8 @@ pub(super) const STATE: Keys = Keys {
 };
 pub(super) const BASIC: Keys = Keys {
     table: "basic",
-    known: &["users_file", "realm"],
-    later: &["allow_weak_hashes"],
+    known: &["users_file", "realm", "allow_weak_hashes"],
+    later: &[],
 };
 pub(super) const JWT: Keys = Keys {
     table: "jwt",

@@ -121,6 +121,7 @@ pub(super) struct RawTimeouts {
 pub(super) struct RawBasic {
     pub(super) users_file: Written<PathBuf>,
     pub(super) realm: Written<String>,
+    pub(super) allow_weak_hashes: Written<bool>,
 }
 
 /// `[[jwt]]`
@@ -371,6 +372,7 @@ fn basic(table: &Reader<'_>) -> RawBasic {
     RawBasic {
         users_file: table.required("users_file", "\"users.htpasswd\"", PathBuf::new(), path),
         realm: table.parsed_or("realm", DEFAULT_REALM.to_owned(), realm),
+        allow_weak_hashes: table.flag("allow_weak_hashes", false),
     }
 }
 

@@ -85,10 +85,16 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     page.list("users", &admin.users);
     show_livy(&mut page, livy);
     holding::state(&mut page, state);
-    if let Some(RawBasic { users_file, realm }) = basic {
+    if let Some(RawBasic {
+        users_file,
+        realm,
+        allow_weak_hashes,
+    }) = basic
+    {
         page.header("[basic]");
         page.text("users_file", users_file, users_file.value.display());
         page.text("realm", realm, &realm.value);
+        page.line("allow_weak_hashes", allow_weak_hashes, allow_weak_hashes.value);
     }
     for jwt in jwt {
         show_jwt(&mut page, jwt);

@@ -23,6 +23,7 @@ mod inquiries;
 mod limits;
 mod listener;
 mod lists;
+mod logins;
 mod operations;
 mod operators;
 mod ownership;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -17,7 +17,8 @@ use super::super::raw::{
 use super::super::reader::{Written, Wrong};
 use super::super::tls::{self, Authorities};
 use super::{Context, directory, read};
-use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users};
+use crate::authn::password::Scheme;
+use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users, WeakHashes};
 use crate::identity::{DelegateRule, GroupMap, Identities, MapRule, SourceFilter};
 use crate::roles::{Holder, Role, Roles};
 
@@ -66,7 +67,11 @@ pub(super) fn authn(
 }
 
 fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
-    let RawBasic { users_file, realm: _ } = basic;
+    let RawBasic {
+        users_file,
+        realm: _,
+        allow_weak_hashes,
+    } = basic;
     let path = context.files.resolve(&users_file.value);
     let add = format!(
         "add a user, with: livy-gateway users add --file {} NAME",
@@ -88,13 +93,23 @@ fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
         );
         return None;
     };
-    match Users::parse(text) {
+    let weak = if allow_weak_hashes.value {
+        WeakHashes::Allowed
+    } else {
+        WeakHashes::Refused
+    };
+    match Users::parse_with(text, weak) {
         Ok(users) if users.is_empty() => {
             let what = format!("{} has no user, so nobody could log in", path.display());
             context.wrong("basic.users_file", users_file, &Wrong::new(what, add));
             None
         }
-        Ok(users) => Some(users),
+        Ok(users) => {
+            if weak == WeakHashes::Allowed {
+                context.insecure(weak_hashes(&users, &path));
+            }
+            Some(users)
+        }
         Err(found) => {
             for problem in found {
                 context
@@ -103,6 +118,27 @@ fn users(basic: &RawBasic, context: &Context<'_>) -> Option<Users> {
             }
             None
         }
+    }
+}
+
+/// What is said of a users file that may store passwords so that who reads it has them.
+fn weak_hashes(users: &Users, path: &Path) -> String {
+    let mut found = Vec::new();
+    for scheme in [Scheme::Sha1, Scheme::PlainText] {
+        let count = users.iter().filter(|user| user.scheme() == scheme).count();
+        let noun = if count == 1 { "user" } else { "users" };
+        if count > 0 {
+            found.push(format!("{count} {noun} with {scheme}"));
+        }
+    }
+    let path = path.display();
+    if found.is_empty() {
+        format!("{path} may hold weak hashes (basic.allow_weak_hashes), and holds none; take the key out")
+    } else {
+        format!(
+            "{path} holds weak hashes (basic.allow_weak_hashes): {}; set their passwords anew with `livy-gateway users add`",
+            found.join(", ")
+        )
     }
 }
 
