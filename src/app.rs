@@ -37,6 +37,7 @@ use crate::reload::{Reloaded, Reloader};
 use crate::telemetry::audit::{Audit, Decision, Entry, Event};
 use crate::telemetry::metrics::{LoginFigures, TrafficFigures};
 use crate::telemetry::{logging, metrics};
+use crate::token_uses::TokenUses;
 use crate::upstream::Upstream;
 
 /// Runs the gateway until SIGTERM or SIGINT, and then until its requests have ended.
@@ -65,6 +66,7 @@ pub struct App {
     addresses: Vec<SocketAddr>,
     admin: std::net::TcpListener,
     control: Option<ControlSocket>,
+    token_uses: TokenUses,
     draining: watch::Sender<bool>,
     open: Arc<AtomicUsize>,
     workers: Vec<JoinHandle<()>>,
@@ -90,6 +92,7 @@ impl App {
             .context("the hashing threads could not be started")?;
         let policy = Arc::new(LivePolicy::new(policy));
         let (ledger, instance) = open_ledger(&policy.current())?;
+        let token_uses = TokenUses::open(&policy.current());
         let control = match &policy.current().state.control {
             Some(path) => ControlSocket::open(path)?,
             None => None,
@@ -105,6 +108,7 @@ impl App {
             addresses: ports.iter().map(|port| port.address()).collect(),
             admin,
             control,
+            token_uses,
             draining,
             open: Arc::default(),
             workers: Vec::new(),
@@ -202,6 +206,7 @@ impl App {
                 _ = sweep.tick() => {
                     self.shared.logins.sweep();
                     self.shared.users.current().sweep();
+                    self.token_uses.write(&self.policy.current());
                 }
                 _ = repeats.tick() => logging::tell_repeats(),
                 _ = ages.tick() => self.shared.users.current().age(),
@@ -290,6 +295,7 @@ impl App {
                 "not everything has ended"
             );
         }
+        self.token_uses.write(&self.policy.current());
         self.shared.audit.flush();
     }
 

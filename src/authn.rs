@@ -15,6 +15,7 @@ pub mod jwt;
 pub mod keys;
 pub mod ldap;
 pub mod password;
+pub mod personal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
@@ -26,6 +27,7 @@ pub use jwt::TokenVerdict;
 pub use keys::{Algorithm, KeySet, KeySource};
 pub use ldap::{Find, GroupsFrom, Ldap, LdapServer, LdapSettings, LdapTransport};
 pub use password::{PasswordProblem, hash_password};
+pub use personal::{PersonalToken, PersonalTokens, PersonalVerdict};
 pub use users::{User, Users, UsersProblem, WeakHashes};
 
 /// Which source of identities proved a subject.
@@ -62,6 +64,7 @@ pub struct Subject {
     source: Source,
     name: Arc<str>,
     groups: Arc<[Arc<str>]>,
+    credential: Option<Arc<str>>,
 }
 
 impl Subject {
@@ -75,7 +78,15 @@ impl Subject {
             source,
             name: name.into(),
             groups: groups.into(),
+            credential: None,
         }
+    }
+
+    /// By which of its credentials, where it has several.
+    #[must_use]
+    pub(crate) fn by(mut self, credential: impl Into<Arc<str>>) -> Self {
+        self.credential = Some(credential.into());
+        self
     }
 
     /// What proved it.
@@ -91,6 +102,11 @@ impl Subject {
     /// The groups that the users file or the token gives it.
     pub fn groups(&self) -> &[Arc<str>] {
         &self.groups
+    }
+
+    /// Which of its credentials proved it, for logs: a personal token's id and label.
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_deref()
     }
 
     /// The same groups, to be kept elsewhere.
@@ -127,6 +143,8 @@ pub struct Authn {
     /// Who may log in by Basic beside them.
     pub ldap: Option<Arc<Ldap>>,
     ldap_version: u64,
+    /// The personal tokens.
+    pub tokens: Option<PersonalTokens>,
     challenges: [HeaderValue; 2],
 }
 
@@ -160,6 +178,7 @@ impl Authn {
             issuers,
             ldap: None,
             ldap_version: 0,
+            tokens: None,
             challenges,
         })
     }
@@ -203,6 +222,13 @@ impl Authn {
         }
     }
 
+    /// With these personal tokens.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Option<PersonalTokens>) -> Self {
+        self.tokens = tokens;
+        self
+    }
+
     /// The `WWW-Authenticate` lines of a 401, Basic first and each its own line: Livy's Java client fails on a
     /// list, and HDInsight's tools look at the first line only. Both are always there, because a token is welcome
     /// as the Basic password too.
@@ -235,6 +261,15 @@ impl Authn {
         jwt::verify(&self.issuers, token, now_wall, jwt::Carrier::BasicPassword)
     }
 
+    /// Checks what has the prefix of a personal token; the caller compares the Basic user name. `now_wall` is the time
+    /// since 1970.
+    pub fn verify_personal_token(&self, text: &str, now_wall: Duration) -> PersonalVerdict<'_> {
+        match &self.tokens {
+            Some(tokens) => tokens.verify(text, now_wall),
+            None => PersonalVerdict::Invalid("the configuration has no [tokens]"),
+        }
+    }
+
     /// What a cached proof of `subject` stands on: changes when the user's stored line, the issuer's settings or its
     /// keys change; None when nothing here would prove it any more.
     pub fn version_of(&self, subject: &Subject) -> Option<u64> {
@@ -242,7 +277,9 @@ impl Authn {
             Source::Basic => self.users.as_ref()?.version_of(subject.name()),
             Source::Jwt(name) => self.issuer(name).map(|issuer| issuer.key_version()),
             Source::Ldap => self.ldap.as_ref().map(|_| self.ldap_version),
-            Source::Certificate | Source::Token => None,
+            // Another tokens file is another policy, under which each token is checked anew.
+            Source::Token => self.tokens.as_ref().map(|_| 0),
+            Source::Certificate => None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod explain;
 mod operate;
 mod password;
 mod token;
+mod tokens;
 mod top;
 mod users;
 
@@ -108,6 +109,9 @@ enum Command {
         after_help = "Examples:\n  livy-gateway hash-password alice\n  printf %s \"$PASSWORD\" | livy-gateway hash-password alice >> users.htpasswd"
     )]
     HashPassword(password::HashPassword),
+    /// Makes, lists and revokes personal tokens: for clients that know a user name and a password, or a bearer token
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
     /// Makes a token of an issuer with a shared secret: for first steps and tests
     #[command(
         after_help = "Example:\n  TOKEN=$(livy-gateway token --config gateway.toml --issuer demo --subject alice)\n  \
@@ -156,6 +160,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Reload(reload) => reload.run(),
         Command::Users(users) => users.run(),
         Command::HashPassword(hash) => hash.run(),
+        Command::Tokens(tokens) => tokens.run(),
         Command::Token(token) => token.run(),
     }
 }

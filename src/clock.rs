@@ -33,6 +33,13 @@ pub fn rfc3339(wall: Duration) -> String {
     )
 }
 
+/// What [`rfc3339`] wrote, or anybody else: the time since 1970, if it is one.
+pub fn from_rfc3339(text: &str) -> Option<Duration> {
+    let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+    let seconds = u64::try_from(at.unix_timestamp()).ok()?;
+    Some(Duration::new(seconds, at.nanosecond()))
+}
+
 /// The machine's own clocks.
 #[derive(Debug)]
 pub struct SystemClock {
@@ -169,6 +176,25 @@ mod tests {
             assert_eq!(rfc3339(Duration::from_millis(millis)), text);
         }
         assert_eq!(rfc3339(Duration::MAX).len(), 24);
+    }
+
+    #[test]
+    fn a_written_time_is_read_again_and_what_is_none_is_not() {
+        let time = Duration::from_millis(1_709_210_096_007);
+        assert_eq!(from_rfc3339(&rfc3339(time)), Some(time));
+        assert_eq!(
+            from_rfc3339("1970-01-01T01:00:01+01:00"),
+            Some(Duration::from_secs(1))
+        );
+        for text in [
+            "",
+            "2026-08-01",
+            "2026-02-30T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2026-08-01T09:30:00",
+        ] {
+            assert_eq!(from_rfc3339(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -30,6 +30,11 @@ use delegate::Whom;
 use map::Mapped;
 use reserved::Reserved;
 
+/// Whether a name is one of the built-in reserved ones; a configuration may reserve more.
+pub fn is_reserved(name: &str) -> bool {
+    reserved::is_built_in(name)
+}
+
 /// A name that Livy may be told as the user: `[A-Za-z0-9_][A-Za-z0-9._@-]{0,127}`, never empty.
 ///
 /// Livy 0.9 hands the value of `doAs` to Hadoop as it stands, so no delimiter of a query, a path or a Kerberos
@@ -277,6 +282,11 @@ impl Identities {
             livy_user,
             groups,
         })
+    }
+
+    /// Whether a name is reserved, built in or configured.
+    pub fn reserves(&self, name: &str) -> bool {
+        self.reserved.contains(name)
     }
 
     /// Which rule decides about a subject, and why each rule before it does not; for explanations.

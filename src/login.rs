@@ -20,6 +20,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
+use crate::authn::personal::Carried;
 use crate::authn::{Authn, Checker, Credentials, TokenVerdict};
 use crate::clock::Clock;
 use crate::denial::Denial;
@@ -30,6 +31,7 @@ use crate::limits::{AddressKey, LoginCounters, LoginLimits, Wait};
 mod cache;
 mod directory;
 mod flight;
+mod personal;
 mod pool;
 
 use directory::Refusals;
@@ -152,6 +154,9 @@ impl Logins {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let from = AddressKey::from(peer);
         self.counters.load().request(from).map_err(too_many)?;
+        if let Some(carried) = Carried::by(&credentials) {
+            return self.personal_token(policy, digest, from, &carried);
+        }
         match credentials {
             Credentials::Bearer(token) => {
                 let proof = self.token(policy, |wall| policy.authn.verify_token(token, wall))?;

@@ -107,6 +107,9 @@ impl Reloader {
                 issuer.inherit_keys(before);
             }
         }
+        if let (Some(tokens), Some(before)) = (&new.authn.tokens, &old.authn.tokens) {
+            tokens.inherit_uses(before);
+        }
         self.fetchers = fetch_keys(&new, &self.clock);
         if new.log.level != old.log.level {
             logging::set_level(new.log.level);

@@ -1,26 +1,20 @@
-//! Edits a users file safely: one writer at a time, and a reader sees the old file or the new one, never a half.
+//! Edits a users file: who is in it, and with which hash.
 //!
 //! What a line may be is decided by [`Users`]; what other lines say is not touched, comments included.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use crate::authn::password::Scheme;
 use crate::authn::{User, Users, UsersProblem, WeakHashes};
+use crate::safe_edit::{EditError, at, edit, joined};
 
 /// Why a users file could not be edited or listed.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersFileError {
     /// The system refused.
-    #[error("{path}: {cause}")]
-    Io {
-        /// Which file, or which directory.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] EditError),
     /// The new line would not load.
     #[error("{0}")]
     Line(String),
@@ -129,106 +123,10 @@ fn is_of(line: &str, name: &str) -> bool {
     line.split_once(':').is_some_and(|(of, _)| of == name)
 }
 
-fn joined(lines: &[&str]) -> String {
-    lines.iter().flat_map(|line| [*line, "\n"]).collect()
-}
-
-/// Reads, changes and replaces the file, as the only writer.
-fn edit<T>(
-    path: &Path,
-    change: impl FnOnce(&str) -> Result<(T, Option<String>), UsersFileError>,
-) -> Result<T, UsersFileError> {
-    // Through links: what is replaced must be the file, not the link to it.
-    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let _only_writer = lock(&beside(path, ".lock"))?;
-    let (text, before) = match File::open(path) {
-        Ok(file) => (
-            io::read_to_string(&file).map_err(at(path))?,
-            Some(file.metadata().map_err(at(path))?),
-        ),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), None),
-        Err(error) => return Err(at(path)(error)),
-    };
-    let (outcome, changed) = change(&text)?;
-    if let Some(changed) = changed {
-        let temporary = beside(path, ".new");
-        replace(path, &temporary, &changed, before.as_ref())
-            .inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-    }
-    Ok(outcome)
-}
-
-/// The lock lives beside the file, because the file itself is replaced. It is let go when the value is dropped.
-fn lock(path: &Path) -> Result<File, UsersFileError> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(OWNER_ONLY)
-        .open(path)
-        .map_err(at(path))?;
-    file.lock().map_err(at(path))?;
-    Ok(file)
-}
-
-fn replace(
-    path: &Path,
-    temporary: &Path,
-    text: &str,
-    before: Option<&Metadata>,
-) -> Result<(), UsersFileError> {
-    let failed = at(temporary);
-    // Under the lock nobody else writes here: what is there was left by a writer that died.
-    match fs::remove_file(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(OWNER_ONLY)
-        .open(temporary)
-        .map_err(&failed)?;
-    if let Some(before) = before {
-        // root edits a file that the gateway's own account must go on reading.
-        let made = file.metadata().map_err(&failed)?;
-        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-            fchown(&file, Some(before.uid()), Some(before.gid())).map_err(&failed)?;
-        }
-        file.set_permissions(Permissions::from_mode(before.mode() & 0o777))
-            .map_err(&failed)?;
-    }
-    file.write_all(text.as_bytes()).map_err(&failed)?;
-    file.sync_all().map_err(&failed)?;
-    fs::rename(temporary, path).map_err(at(path))?;
-    // The new name must survive a power cut as well as the content.
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(at(directory))
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    path.with_file_name(name)
-}
-
-fn at(path: &Path) -> impl Fn(io::Error) -> UsersFileError {
-    move |cause| UsersFileError::Io {
-        path: path.to_owned(),
-        cause,
-    }
-}
-
-const OWNER_ONLY: u32 = 0o600;
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     use std::thread;
 
     use super::*;
@@ -384,10 +282,10 @@ mod tests {
     fn what_a_writer_that_died_left_behind_is_in_nobodys_way() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("users");
-        fs::write(beside(&path, ".new"), "half a li").unwrap();
+        fs::write(path.with_extension("new"), "half a li").unwrap();
         add(&path, "alice", &hash("one"), None).unwrap();
         assert_eq!(list(&path).unwrap().len(), 1);
-        assert!(!beside(&path, ".new").exists());
+        assert!(!path.with_extension("new").exists());
     }
 
     #[test]

@@ -14,6 +14,9 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+#[path = "cli/tokens.rs"]
+mod tokens;
+
 const CONFIGURATION: &str = r#"
 [listen]
 address = "127.0.0.1:8443"

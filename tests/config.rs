@@ -333,6 +333,7 @@ audit_file = "audit.jsonl"
 "#
     .to_owned()
         + holding::FULL
+        + logins::FULL
 }
 
 #[test]
@@ -369,16 +370,6 @@ fn plain_http_to_a_distant_livy_is_insecure_and_loads() {
         "{:?}",
         policy.insecure
     );
-}
-
-#[test]
-fn a_users_file_that_everybody_may_read_is_insecure_and_one_of_the_group_is_not() {
-    let stage = Stage::new();
-    for (mode, sentences) in [(0o644, 1), (0o604, 1), (0o660, 1), (0o640, 0), (0o400, 0)] {
-        fs::set_permissions(stage.path("users.htpasswd"), fs::Permissions::from_mode(mode)).unwrap();
-        let insecure = stage.load(MINIMAL).insecure;
-        assert_eq!(insecure.len(), sentences, "{mode:o}: {insecure:?}");
-    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::password::{PASSWORD_BYTES_MAX, SET_ANEW, Scheme, StoredHash};
 use super::{Source, Subject, fingerprint};
 use crate::denial::quotable;
 
-/// A line of a users file that cannot be used, and what to do about it. Never holds a hash or a password.
+/// A line of a users or tokens file that cannot be used, and what to do about it. Never holds a hash or a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsersProblem {
     /// Counted from 1.

@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, Request, Uri};
 
 use super::password;
 use crate::access;
+use crate::authn::personal::PREFIX;
 use crate::authn::{Authn, Source, Subject, TokenVerdict};
 use crate::body_policy;
 use crate::clock::{Clock, SystemClock};
@@ -38,7 +39,8 @@ pub(super) struct Explain {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// As if this user had logged in: a name of the users file, ldap:NAME, or jwt:ENTRY:NAME for one with a token
+    /// As if this user had logged in: a name of the users file, ldap:NAME, jwt:ENTRY:NAME for one with a token, or
+    /// token:NAME for one with a personal token
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// As if the user had this group too; may be repeated
@@ -221,9 +223,26 @@ impl Explain {
         } else {
             groups.join(", ")
         };
-        step(story, "who", format_args!("{subject}, in {groups}"));
+        match subject.source() {
+            Source::Token => step(story, "who", format_args!("{subject}")),
+            Source::Basic | Source::Jwt(_) | Source::Ldap | Source::Certificate => {
+                step(story, "who", format_args!("{subject}, in {groups}"));
+            }
+        }
 
         let principal = self.principal(loaded, &subject, story)?;
+        if *subject.source() == Source::Token && !principal.groups().is_empty() {
+            let groups: Vec<&str> = principal.groups().iter().map(AsRef::as_ref).collect();
+            step(
+                story,
+                "groups",
+                format_args!(
+                    "{}, as this gateway knows of {}",
+                    groups.join(", "),
+                    principal.livy_user()
+                ),
+            );
+        }
         let acting = policy
             .identities
             .acting(&principal, self.from, asked.as_slice())?;
@@ -264,6 +283,9 @@ impl Explain {
         let Some(token) = &self.jwt else {
             return Ok(self.supposed(authn, story)?);
         };
+        if token.starts_with(PREFIX) {
+            return login::personal_token(authn, None, token, story);
+        }
         match authn.verify_token(token, SystemClock::new().wall()) {
             TokenVerdict::Subject { subject, expires: _ } => {
                 step(story, "token", format_args!("good"));
@@ -305,6 +327,9 @@ impl Explain {
             };
             groups.extend(of.iter().cloned());
             return Ok(Subject::proven(Source::Ldap, name, groups));
+        }
+        if let Some(name) = user.strip_prefix("token:") {
+            return login::supposed_token(authn, name, story);
         }
         let name = user.strip_prefix("basic:").unwrap_or(user);
         let users = authn.users.as_ref().context(

@@ -77,6 +77,7 @@ pub(super) fn compile(
         basic,
         jwt,
         ldap,
+        tokens,
         identity,
         limits,
         quota,
@@ -94,7 +95,7 @@ pub(super) fn compile(
     let admin = admin_listener(admin, listen, &context);
     let state = holding::state(state, &livy.timeouts, &context);
     let livy = livy_server(livy, &context);
-    let authn = logins::authn(basic.as_ref(), jwt, ldap.as_ref(), &context);
+    let authn = logins::authn(basic.as_ref(), jwt, ldap.as_ref(), tokens.as_ref(), &context);
     let roles = holding::roles(roles);
     let identities = logins::identities(raw, identity, authn.as_ref(), &roles, &context);
     let jwks_tls = logins::key_set_tls(jwt, &context);

@@ -42,6 +42,7 @@ pub const TABLES: &[&Keys] = &[
     &LDAP_SEARCH,
     &LDAP_GROUPS,
     &LDAP_TIMEOUTS,
+    &TOKENS,
     &IDENTITY,
     &MAP,
     &DELEGATE,
@@ -73,6 +74,7 @@ pub(super) const TOP: Keys = Keys {
         "basic",
         "jwt",
         "ldap",
+        "tokens",
         "identity",
         "limits",
         "quota",
@@ -192,6 +194,11 @@ pub(super) const LDAP_GROUPS: Keys = Keys {
 pub(super) const LDAP_TIMEOUTS: Keys = Keys {
     table: "ldap.timeouts",
     known: &["connect", "operation"],
+    later: &[],
+};
+pub(super) const TOKENS: Keys = Keys {
+    table: "tokens",
+    known: &["file"],
     later: &[],
 };
 pub(super) const IDENTITY: Keys = Keys {

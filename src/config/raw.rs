@@ -44,6 +44,7 @@ pub(super) struct RawConfig {
     pub(super) basic: Option<RawBasic>,
     pub(super) jwt: Vec<RawJwt>,
     pub(super) ldap: Option<RawLdap>,
+    pub(super) tokens: Option<RawTokens>,
     pub(super) identity: RawIdentity,
     pub(super) limits: RawLimits,
     pub(super) quota: RawQuota,
@@ -148,6 +149,12 @@ pub(super) enum RawKeys {
     Secret(Written<SecretRef>),
 }
 
+/// `[tokens]`
+#[derive(Debug)]
+pub(super) struct RawTokens {
+    pub(super) file: Written<PathBuf>,
+}
+
 /// `[identity]`
 #[derive(Debug)]
 pub(super) struct RawIdentity {
@@ -220,6 +227,9 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
         ldap: top
             .table("ldap", &keys::LDAP)
             .map(|table| directory::ldap(&table, problems)),
+        tokens: top.table("tokens", &keys::TOKENS).map(|table| RawTokens {
+            file: table.required("file", "\"tokens\"", PathBuf::new(), path),
+        }),
         identity: identity(&section("identity", &keys::IDENTITY)),
         limits: limits::limits(&section("limits", &keys::LIMITS), problems),
         quota: holding::quota(&section("quota", &keys::QUOTA), problems),

@@ -8,7 +8,7 @@ use toml::Value;
 
 use super::raw::{
     RawAuthenticate, RawBasic, RawConf, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen,
-    RawLivy, RawLog, RawMap, RawRequests,
+    RawLivy, RawLog, RawMap, RawRequests, RawTokens,
 };
 use super::reader::{Scalar, Written};
 use super::units::{show_duration, show_size};
@@ -65,6 +65,7 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         basic,
         jwt,
         ldap,
+        tokens,
         identity,
         limits,
         quota,
@@ -101,6 +102,10 @@ pub(super) fn effective(raw: &RawConfig) -> String {
     }
     if let Some(ldap) = ldap {
         directory::ldap(&mut page, ldap);
+    }
+    if let Some(RawTokens { file }) = tokens {
+        page.header("[tokens]");
+        page.text("file", file, file.value.display());
     }
     show_identity(&mut page, identity);
     limits::limits(&mut page, limits);
@@ -390,6 +395,9 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
     }
     if let Some(ldap) = &raw.ldap {
         out.push_str(&directory::summary(ldap));
+    }
+    if let Some(tokens) = &policy.authn.tokens {
+        let _ = writeln!(out, "login      {}", counted(tokens.len(), "personal token"));
     }
     let mapped = match raw.identity.map.len() {
         0 => "each login is the Livy user of the same name".to_owned(),

@@ -54,6 +54,11 @@ impl Report<'_> {
             .principal
             .as_ref()
             .map(|principal| principal.subject().to_string());
+        entry.credential = self
+            .principal
+            .as_ref()
+            .and_then(|principal| principal.subject().credential())
+            .map(str::to_owned);
         entry.livy_user = self.livy_user.as_ref().or(own).map(LivyUser::to_string);
         entry.operation = Some(self.label());
         entry
@@ -76,7 +81,9 @@ impl Gateway {
         let mut entry = Entry::new(Event::Deletion, Decision::Allowed).about(place);
         entry.request_id = Some(errand.request_id.to_str().unwrap_or_default().to_owned());
         entry.peer = Some(errand.peer.to_string());
-        entry.subject = Some(errand.grant.principal().subject().to_string());
+        let subject = errand.grant.principal().subject();
+        entry.subject = Some(subject.to_string());
+        entry.credential = subject.credential().map(str::to_owned);
         entry.livy_user = Some(errand.grant.livy_user().to_string());
         entry.role = errand.grant.role().map(crate::roles::Role::word);
         entry.operation = Some(operation.label());
@@ -99,6 +106,7 @@ pub(super) fn creation(origin: &Origin, reservation: &Reservation, decision: Dec
     entry.request_id = Some(origin.request_id.to_str().unwrap_or_default().to_owned());
     entry.peer = Some(origin.peer.to_string());
     entry.subject = Some(reservation.created_by.to_string());
+    entry.credential.clone_from(&origin.credential);
     entry.livy_user = Some(reservation.owner.to_string());
     entry.operation = Some(Operation::Create(reservation.kind).label());
     entry.name = reservation.name.as_deref().map(str::to_owned);

@@ -48,6 +48,7 @@ pub(super) struct Origin {
     base: Box<str>,
     pub(super) request_id: HeaderValue,
     pub(super) peer: SocketAddr,
+    pub(super) credential: Option<String>,
 }
 
 /// What Livy made of a creation.
@@ -119,6 +120,7 @@ impl Gateway {
             base: errand.base.clone(),
             request_id: errand.request_id.clone(),
             peer: errand.peer,
+            credential: errand.grant.principal().subject().credential().map(str::to_owned),
         };
         let shared = &self.0.shared;
         let under_way = shared.turns.begin(&reservation.owner);

@@ -240,6 +240,7 @@ impl<'a> Report<'a> {
             session,
             asked,
             subject = self.principal.as_ref().map(|principal| principal.subject().to_string()),
+            credential = self.principal.as_ref().and_then(|principal| principal.subject().credential()),
             livy_user = self.livy_user.as_ref().map(LivyUser::as_str),
             outcome = self.outcome.label(),
             code = self.code,

@@ -17,13 +17,18 @@ impl Reserved {
     /// Without regard to case, and without what follows an `@`: Hadoop's `auth_to_local` rules commonly cut the
     /// realm off, which would turn `hdfs@ANYWHERE` into hdfs behind the gateway's back.
     pub(super) fn contains(&self, name: &str) -> bool {
-        let short = name.split('@').next().unwrap_or(name);
-        BUILT_IN
-            .iter()
-            .copied()
-            .chain(self.also.iter().map(String::as_str))
-            .any(|reserved| reserved.eq_ignore_ascii_case(name) || reserved.eq_ignore_ascii_case(short))
+        is_built_in(name) || self.also.iter().any(|reserved| is_same(reserved, name))
     }
+}
+
+/// Whether it is one of those that are always reserved.
+pub(super) fn is_built_in(name: &str) -> bool {
+    BUILT_IN.iter().any(|reserved| is_same(reserved, name))
+}
+
+fn is_same(reserved: &str, name: &str) -> bool {
+    let short = name.split('@').next().unwrap_or(name);
+    reserved.eq_ignore_ascii_case(name) || reserved.eq_ignore_ascii_case(short)
 }
 
 // The superusers and service accounts of Hadoop distributions, and the machine's own. Not `admin`: it is no account

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use quick_cache::sync::Cache as Entries;
 
 use crate::authn::Subject;
+use crate::authn::personal::LastUse;
 use crate::clock::Clock;
 use crate::denial::Denial;
 use crate::identity::Principal;
@@ -46,6 +47,14 @@ pub(super) enum ProvenBy {
         /// Of the policy it was verified under. A token is verified anew under another one, which costs
         /// microseconds: so the user name that may have come with it is compared with the new mapping too.
         generation: u64,
+    },
+    PersonalToken {
+        /// On the wall clock.
+        expires: Duration,
+        /// Of the policy it was verified under: under another one it may have been revoked.
+        generation: u64,
+        /// Noted whenever the entry is used.
+        last_use: Arc<LastUse>,
     },
 }
 
@@ -139,19 +148,21 @@ impl Cache {
             return Standing::Nothing;
         }
         let has_ended = clock.monotonic() >= proof.ends;
-        match proof.by {
+        let is_over = |expires: Duration, generation: u64| {
+            has_ended || clock.wall() >= expires || generation != policy.generation
+        };
+        match &proof.by {
             ProvenBy::Password | ProvenBy::Directory { .. } if has_ended => {
-                Standing::Ended(Arc::clone(proof))
+                return Standing::Ended(Arc::clone(proof));
             }
             ProvenBy::Token { expires, generation }
-                if has_ended || clock.wall() >= expires || generation != policy.generation =>
-            {
-                Standing::Nothing
-            }
-            ProvenBy::Password | ProvenBy::Directory { .. } | ProvenBy::Token { .. } => {
-                Standing::Holds(entry)
-            }
+            | ProvenBy::PersonalToken {
+                expires, generation, ..
+            } if is_over(*expires, *generation) => return Standing::Nothing,
+            ProvenBy::PersonalToken { last_use, .. } => last_use.note(clock.wall()),
+            ProvenBy::Password | ProvenBy::Directory { .. } | ProvenBy::Token { .. } => {}
         }
+        Standing::Holds(entry)
     }
 
     /// Keeps a proof that nobody has resolved yet.

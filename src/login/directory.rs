@@ -191,7 +191,10 @@ impl Seen {
                 ends: now.saturating_add(OFFLINE_ASK_AGAIN).min(believed_offline),
                 by: ProvenBy::Directory { believed_offline },
             })),
-            ProvenBy::Directory { .. } | ProvenBy::Password | ProvenBy::Token { .. } => None,
+            ProvenBy::Directory { .. }
+            | ProvenBy::Password
+            | ProvenBy::Token { .. }
+            | ProvenBy::PersonalToken { .. } => None,
         }
     }
 

@@ -119,6 +119,9 @@ pub struct Entry {
     /// Who: a subject with its source, `uid:0` for an operator at the socket; nobody for the gateway itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// Which of the subject's credentials: a personal token's id and label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
     /// As whom Livy acts, or to whom the session belongs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub livy_user: Option<String>,
@@ -169,6 +172,7 @@ impl Entry {
             request_id: None,
             peer: None,
             subject: None,
+            credential: None,
             livy_user: None,
             role: None,
             operation: None,
@@ -239,6 +243,7 @@ impl Entry {
             request_id = self.request_id,
             peer = self.peer,
             subject = self.subject,
+            credential = self.credential,
             livy_user = self.livy_user,
             role = self.role,
             operation = self.operation,

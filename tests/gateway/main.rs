@@ -27,6 +27,7 @@ mod logins;
 mod operations;
 mod operators;
 mod ownership;
+mod personal_tokens;
 mod race;
 mod reload;
 mod rules;

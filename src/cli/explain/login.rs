@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 
 use super::{End, step};
-use crate::authn::{Authn, Checker, Subject};
+use crate::authn::personal::PREFIX;
+use crate::authn::{Authn, Checker, PersonalVerdict, Source, Subject};
 use crate::clock::{Clock, SystemClock};
 use crate::denial::Denial;
 use crate::directory::{self, Verdict};
@@ -26,6 +27,9 @@ pub(super) fn password(
             format_args!("refused: an empty user or password is asked of nobody"),
         );
         return Err(Denial::InvalidCredentials.into());
+    }
+    if typed.starts_with(PREFIX) {
+        return personal_token(authn, Some(user), typed, story);
     }
     match authn.checker_of(user) {
         None => {
@@ -141,4 +145,60 @@ pub(super) fn in_directory(authn: &Authn, name: &str, story: &mut String) -> any
             Ok(None)
         }
     }
+}
+
+/// Whom a text that begins as a personal token proves, with the Basic user name beside it if there is one.
+pub(super) fn personal_token(
+    authn: &Authn,
+    beside: Option<&str>,
+    text: &str,
+    story: &mut String,
+) -> Result<Subject, End> {
+    let is_its_own = |user: &str| beside.is_none_or(|beside| beside == user);
+    let why = match authn.verify_personal_token(text, SystemClock::new().wall()) {
+        PersonalVerdict::Good(token) if is_its_own(token.user()) => {
+            step(
+                story,
+                "checked by",
+                format_args!(
+                    "the tokens file, line {}: {} {}",
+                    token.line(),
+                    token.id(),
+                    token.label()
+                ),
+            );
+            return Ok(token.subject());
+        }
+        PersonalVerdict::Expired(token) if is_its_own(token.user()) => {
+            return Err(Denial::ExpiredToken.into());
+        }
+        PersonalVerdict::Good(_) | PersonalVerdict::Expired(_) => "the user name beside it is another",
+        PersonalVerdict::Invalid(why) => why,
+    };
+    step(
+        story,
+        "token",
+        format_args!("a personal token, refused: {why} (the client is not told)"),
+    );
+    Err(Denial::InvalidCredentials.into())
+}
+
+/// Who it would be with a personal token of that user's.
+pub(super) fn supposed_token(authn: &Authn, name: &str, story: &mut String) -> anyhow::Result<Subject> {
+    let tokens = authn
+        .tokens
+        .as_ref()
+        .context("there is no [tokens], so nobody can log in with a personal token")?;
+    let now = SystemClock::new().wall();
+    if !tokens
+        .iter()
+        .any(|token| token.user() == name && now < token.expires())
+    {
+        step(
+            story,
+            "login",
+            format_args!("no token that is good is {name}'s: a real login would be refused"),
+        );
+    }
+    Ok(Subject::proven(Source::Token, name, Vec::new()))
 }

@@ -13,6 +13,7 @@ use super::super::files::Secrecy;
 use super::super::problem::nearest;
 use super::super::raw::{
     RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLdap, RawMap,
+    RawTokens,
 };
 use super::super::reader::{Written, Wrong};
 use super::super::tls::{self, Authorities};
@@ -22,15 +23,18 @@ use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users, W
 use crate::identity::{DelegateRule, GroupMap, Identities, MapRule, SourceFilter};
 use crate::roles::{Holder, Role, Roles};
 
+mod tokens;
+
 /// The verifiers. There is at least one: an open gateway cannot be configured.
 pub(super) fn authn(
     basic: Option<&RawBasic>,
     jwt: &[RawJwt],
     ldap: Option<&RawLdap>,
+    tokens: Option<&RawTokens>,
     context: &Context<'_>,
 ) -> Option<Authn> {
-    if basic.is_none() && jwt.is_empty() && ldap.is_none() {
-        let title = "nobody could log in: there is neither [basic] nor [[jwt]] nor [ldap]";
+    if basic.is_none() && jwt.is_empty() && ldap.is_none() && tokens.is_none() {
+        let title = "nobody could log in: there is no [basic], [[jwt]], [ldap] or [tokens]";
         context.problems.add(
             None,
             title,
@@ -39,6 +43,7 @@ pub(super) fn authn(
     }
     let has_twins = refuse_twins(jwt, context);
     let users = basic.map(|basic| users(basic, context));
+    let tokens = tokens.map(|tokens| self::tokens::tokens(tokens, context));
     let issuers: Vec<_> = jwt.iter().map(|jwt| issuer(jwt, context)).collect();
     let issuers: Option<Vec<_>> = issuers.into_iter().collect();
     let ldap = ldap.map(|ldap| directory::ldap(ldap, context));
@@ -54,11 +59,15 @@ pub(super) fn authn(
         Some(compiled) => Some(compiled?),
         None => None,
     };
+    let tokens = match tokens {
+        Some(read) => Some(read?),
+        None => None,
+    };
     if has_twins {
         return None;
     }
     match Authn::new(realm, users, issuers?) {
-        Ok(authn) => Some(authn.with_ldap(ldap)),
+        Ok(authn) => Some(authn.with_ldap(ldap).with_tokens(tokens)),
         Err(what) => {
             context.problems.add(None, what, "");
             None
@@ -339,6 +348,7 @@ pub(super) fn identities(
     };
     match Identities::new(rules?, reserved, delegates?) {
         Ok(identities) => {
+            tokens::refuse_reserved(raw.tokens.as_ref(), authn, &identities, context);
             let users = authn.and_then(|authn| authn.users.as_ref());
             let groups = users
                 .into_iter()
@@ -536,7 +546,13 @@ fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
     let named = config.jwt.iter().filter(|jwt| jwt.name.span.is_some());
     let issuers = named.map(|jwt| format!("jwt:{}", jwt.name.value));
     let ldap = config.ldap.as_ref().map(|_| "ldap".to_owned());
-    let known: Vec<String> = basic.into_iter().chain(issuers).chain(ldap).collect();
+    let tokens = config.tokens.as_ref().map(|_| "token".to_owned());
+    let known: Vec<String> = basic
+        .into_iter()
+        .chain(issuers)
+        .chain(ldap)
+        .chain(tokens)
+        .collect();
     // That there is no login at all was said.
     if known.is_empty() || known.iter().any(|known| known == source) {
         return Ok(());
