@@ -171,8 +171,8 @@ impl App {
             draining: self.draining.subscribe(),
         });
         tokio::spawn(admin::serve(socket, Arc::clone(&overview), upstream));
-        info!(version = env!("CARGO_PKG_VERSION"), addresses = ?self.addresses, admin = ?self.admin_address()?, "ready");
         let mut reloader = Reloader::new(config, Arc::clone(&self.policy), Arc::clone(&self.shared.clock));
+        info!(version = env!("CARGO_PKG_VERSION"), addresses = ?self.addresses, admin = ?self.admin_address()?, "ready");
         let (reload, mut reloads) = mpsc::channel(1);
         self.serve_control(config, reload, overview)?;
         let mut hang_up = signal(SignalKind::hangup())?;

@@ -19,15 +19,18 @@ pub mod personal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
+mod token_rules;
 pub mod users;
 
 pub use credentials::Credentials;
-pub use issuer::{Issuer, IssuerSettings};
-pub use jwt::TokenVerdict;
+pub use issuer::{Issuer, IssuerSettings, KeysAt};
+pub use jwt::{MissingKey, TokenUse, TokenVerdict};
 pub use keys::{Algorithm, KeySet, KeySource};
 pub use ldap::{Find, GroupsFrom, Ldap, LdapServer, LdapSettings, LdapTransport};
 pub use password::{PasswordProblem, hash_password};
 pub use personal::{PersonalToken, PersonalTokens, PersonalVerdict};
+pub(crate) use token::plain_type;
+pub use token_rules::TokenRules;
 pub use users::{User, Users, UsersProblem, WeakHashes};
 
 /// Which source of identities proved a subject.
@@ -243,9 +246,9 @@ impl Authn {
 
     /// Verifies a token from `Authorization: Bearer`. `now_wall` is the time since 1970.
     ///
-    /// The token's unproven `iss` only chooses whose rules it must pass; an unknown kid asks that issuer for fresh keys.
-    pub fn verify_token(&self, token: &str, now_wall: Duration) -> TokenVerdict {
-        jwt::verify(&self.issuers, token, now_wall, jwt::Carrier::Bearer)
+    /// The token's unproven `iss` only chooses whose rules it must pass.
+    pub fn verify_token(&self, token: &str, now_wall: Duration, wish: TokenUse) -> TokenVerdict {
+        jwt::verify(&self.issuers, token, now_wall, wish, jwt::Carrier::Bearer)
     }
 
     /// Whether a Basic password is to be taken as a token: it has the shape of one and an issuer allows that.
@@ -257,8 +260,8 @@ impl Authn {
     ///
     /// The caller must still compare the Basic user name: it must be the subject's name or the Livy user that the
     /// subject is mapped to.
-    pub fn verify_password_token(&self, token: &str, now_wall: Duration) -> TokenVerdict {
-        jwt::verify(&self.issuers, token, now_wall, jwt::Carrier::BasicPassword)
+    pub fn verify_password_token(&self, token: &str, now_wall: Duration, wish: TokenUse) -> TokenVerdict {
+        jwt::verify(&self.issuers, token, now_wall, wish, jwt::Carrier::BasicPassword)
     }
 
     /// Checks what has the prefix of a personal token; the caller compares the Basic user name. `now_wall` is the time

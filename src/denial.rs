@@ -64,8 +64,8 @@ pub enum Denial {
     InvalidCredentials,
     /// A good token whose time is over; said only after its signature was found good.
     ExpiredToken,
-    /// The directory that checks this login does not answer.
-    DirectoryUnavailable,
+    /// What this login is checked by cannot be had.
+    LoginUnavailable(LoginSource),
     /// Too many logins from one address, or too many wait for the hashing threads.
     TooManyLogins {
         /// When to try again.
@@ -268,6 +268,15 @@ pub enum Denial {
     },
 }
 
+/// What a login is checked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginSource {
+    /// The directory (LDAP).
+    Directory,
+    /// The signing keys of the token's issuer.
+    SigningKeys,
+}
+
 /// What became of a session that Livy created as the wrong user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leftover {
@@ -363,7 +372,7 @@ impl Denial {
             Self::MalformedCredentials("there are two"),
             Self::InvalidCredentials,
             Self::ExpiredToken,
-            Self::DirectoryUnavailable,
+            Self::LoginUnavailable(LoginSource::Directory),
             Self::TooManyLogins {
                 retry_after: Duration::from_secs(2),
             },

@@ -2,7 +2,7 @@
 //! passwords, and the limits of those who are not known yet.
 //!
 //! The order is the cheapest first. A cached credential costs one keyed digest and one look-up, and no limit. A
-//! token is verified in place, which takes microseconds. A password goes through its address's limits to the
+//! token is verified in place, which takes microseconds, but for one whose key must be fetched first. A password goes through its address's limits to the
 //! threads of the pool, once however many requests bring it at the same time.
 //!
 //! What the users file refused is not kept: a wrong password is slowed down by the limits, and a right one that an
@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::authn::personal::Carried;
-use crate::authn::{Authn, Checker, Credentials, TokenVerdict};
+use crate::authn::{Authn, Checker, Credentials, TokenUse};
 use crate::clock::Clock;
 use crate::denial::Denial;
 use crate::directory::Directory;
@@ -33,6 +33,7 @@ mod directory;
 mod flight;
 mod personal;
 mod pool;
+mod token;
 
 use directory::Refusals;
 
@@ -65,6 +66,8 @@ pub struct LoginPolicy<'a> {
     pub identities: &'a Identities,
     /// The policy's own number: what another one decided about identities is decided anew.
     pub generation: u64,
+    /// What the request wants: a token may be good for reading a while longer.
+    pub wish: TokenUse,
 }
 
 /// How the logins do, for the metrics.
@@ -159,11 +162,12 @@ impl Logins {
         }
         match credentials {
             Credentials::Bearer(token) => {
-                let proof = self.token(policy, |wall| policy.authn.verify_token(token, wall))?;
+                let verify = |wall| policy.authn.verify_token(token, wall, policy.wish);
+                let proof = self.token(policy, verify).await?;
                 self.resolve(policy, digest, proof)
             }
             Credentials::Basic { user, password } if policy.authn.is_password_token(&password) => {
-                self.password_token(policy, digest, &user, &password)
+                self.password_token(policy, digest, &user, &password).await
             }
             Credentials::Basic { user, password } => {
                 let attempt = Attempt {
@@ -214,14 +218,15 @@ impl Logins {
 
     /// A token as the Basic password. The user name typed with it must be the token's own: its subject, or the
     /// Livy user that this is mapped to.
-    fn password_token(
+    async fn password_token(
         &self,
         policy: &LoginPolicy<'_>,
         digest: Digest,
         user: &str,
         token: &str,
     ) -> Result<Arc<Principal>, Denial> {
-        let proof = self.token(policy, |wall| policy.authn.verify_password_token(token, wall))?;
+        let verify = |wall| policy.authn.verify_password_token(token, wall, policy.wish);
+        let proof = self.token(policy, verify).await?;
         let outcome = policy.identities.resolve(&proof.subject);
         let is_livy_user = outcome
             .as_ref()
@@ -231,47 +236,6 @@ impl Logins {
         } else {
             tracing::debug!(subject = %proof.subject, "token refused: the user name beside it is another");
             Err(Denial::InvalidCredentials)
-        }
-    }
-
-    /// Verifies a token in place. One that names an unknown key is refused at once, while its issuer's keys are
-    /// fetched in the background: an issuer publishes a key before it signs with it, so what waits here would
-    /// mostly be what somebody made up.
-    fn token(
-        &self,
-        policy: &LoginPolicy<'_>,
-        verify: impl FnOnce(Duration) -> TokenVerdict,
-    ) -> Result<Arc<Proof>, Denial> {
-        let keys_before = key_versions(policy.authn);
-        let began = self.clock.monotonic();
-        match verify(self.clock.wall()) {
-            TokenVerdict::Subject { subject, expires } => {
-                let version = policy
-                    .authn
-                    .version_of(&subject)
-                    .ok_or(Denial::InvalidCredentials)?;
-                // Keys that were replaced meanwhile may not be those that verified it: it is good this once.
-                let holds = keys_before == key_versions(policy.authn);
-                let life = if holds { ENTRY_LIFE } else { Duration::ZERO };
-                Ok(Arc::new(Proof {
-                    subject: Arc::new(subject),
-                    version,
-                    ends: began.saturating_add(life),
-                    by: ProvenBy::Token {
-                        expires,
-                        generation: policy.generation,
-                    },
-                }))
-            }
-            TokenVerdict::Expired => Err(Denial::ExpiredToken),
-            TokenVerdict::Invalid(reason) => {
-                tracing::debug!(reason, "token refused");
-                Err(Denial::InvalidCredentials)
-            }
-            TokenVerdict::UnknownKey => {
-                tracing::debug!("token refused: its key is not in the issuer's set");
-                Err(Denial::InvalidCredentials)
-            }
         }
     }
 
@@ -413,14 +377,6 @@ fn only_authorization(headers: &HeaderMap) -> Option<&HeaderValue> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value)
-}
-
-/// Differs when the keys of any issuer do.
-fn key_versions(authn: &Authn) -> u64 {
-    authn
-        .issuers
-        .iter()
-        .fold(0, |all: u64, issuer| all.rotate_left(7) ^ issuer.key_version())
 }
 
 const fn too_many(Wait(retry_after): Wait) -> Denial {

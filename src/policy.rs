@@ -2,6 +2,7 @@
 //!
 //! Only `config` makes one. A request loads the current one once and keeps it to its end; a reload swaps it whole.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,8 +53,8 @@ pub struct Policy {
     pub warnings: Vec<String>,
     /// Every other file that was read, for a reload to watch.
     pub files: Vec<PathBuf>,
-    /// How key sets are fetched; there if any [`crate::authn::Issuer`] has a URL.
-    pub jwks_tls: Option<Arc<rustls::ClientConfig>>,
+    /// How the keys of each issuer are fetched whose keys are, by its name.
+    pub jwks_tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
 }
 
 /// How fast one may ask.

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config;
-use crate::jwks::JwksFetcher;
+use crate::jwks::{self, JwksFetcher};
 use crate::limits::LiveCounters;
 use crate::login::Logins;
 use crate::policy::{LivePolicy, Policy, Store};
@@ -110,6 +110,13 @@ impl Reloader {
         if let (Some(tokens), Some(before)) = (&new.authn.tokens, &old.authn.tokens) {
             tokens.inherit_uses(before);
         }
+        for name in old
+            .jwks_tls
+            .keys()
+            .filter(|name| !new.jwks_tls.contains_key(*name))
+        {
+            metrics::keys_not_fetched(name);
+        }
         self.fetchers = fetch_keys(&new, &self.clock);
         if new.log.level != old.log.level {
             logging::set_level(new.log.level);
@@ -168,12 +175,17 @@ fn unchangeable(old: &Policy, new: &Policy) -> Option<&'static str> {
 }
 
 fn fetch_keys(policy: &Policy, clock: &Arc<dyn Clock>) -> Vec<JwksFetcher> {
-    let Some(tls) = &policy.jwks_tls else {
-        return Vec::new();
-    };
     let issuers = policy.authn.issuers.iter();
     issuers
-        .filter_map(|issuer| JwksFetcher::spawn(Arc::clone(issuer), Arc::clone(tls), Arc::clone(clock)))
+        .filter_map(|issuer| {
+            let tls = policy.jwks_tls.get(issuer.name())?;
+            JwksFetcher::spawn(
+                Arc::clone(issuer),
+                Arc::clone(tls),
+                Arc::clone(clock),
+                jwks::system_random,
+            )
+        })
         .collect()
 }
 

@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 #[path = "config/holding.rs"]
 mod holding;
+#[path = "config/jwt.rs"]
+mod jwt;
 #[path = "config/logins.rs"]
 mod logins;
 
@@ -66,6 +68,7 @@ impl Stage {
         stage.put("groups", "analysts: alice\n", 0o600);
         stage.put("bad.groups", "analysts alice\nstaff: bob\n: carol\n", 0o600);
         stage.put("ldap.password", "of this test\n", 0o600);
+        stage.put("lab-ca.pem", &own.cert.pem(), 0o644);
         stage.put("public.pem", &own.signing_key.public_key_pem(), 0o644);
         stage.put("jwks.json", &key_set(), 0o644);
         stage.put("hmac.key", &uuid::Uuid::now_v7().simple().to_string(), 0o600);
@@ -171,8 +174,12 @@ fn the_reference_says_the_built_in_defaults() {
 fn the_examples_in_the_reference_load_too() {
     let stage = Stage::new();
     let policy = stage.load(&with_examples(REFERENCE));
-    assert_eq!(policy.authn.issuers.len(), 3);
-    assert!(policy.listeners[0].tls.is_some() && policy.admin.token.is_some() && policy.jwks_tls.is_some());
+    assert_eq!(policy.authn.issuers.len(), 4);
+    assert!(
+        policy.listeners[0].tls.is_some()
+            && policy.admin.token.is_some()
+            && policy.jwks_tls.contains_key("corp")
+    );
 }
 
 #[test]
@@ -262,22 +269,6 @@ users_file = "users.htpasswd"
 realm = "Spark at home"
 allow_weak_hashes = true
 
-[[jwt]]
-name = "corp"
-issuer = "https://login.example.org/"
-audience = ["livy-gateway", "spark"]
-algorithms = ["ES256"]
-user_claim = "a.b"
-groups_claim = "groups"
-as_basic_password = false
-leeway = "5s"
-
-[jwt.keys]
-file = "public.pem"
-
-[jwt.required_claims]
-"scope" = "livy"
-
 [identity]
 also_reserved = ["etl-root"]
 
@@ -332,6 +323,7 @@ format = "text"
 audit_file = "audit.jsonl"
 "#
     .to_owned()
+        + jwt::FULL
         + holding::FULL
         + logins::FULL
 }
@@ -347,6 +339,7 @@ fn each_insecure_setting_is_said() {
         "creations may name files of Livy's own host",
         "creations may set spark.jars.packages",
         "may hold weak hashes (basic.allow_weak_hashes), and holds none",
+        "the ID tokens of jwt:corp log in here",
     ] {
         assert!(insecure.contains(words), "{words} is not in\n{insecure}");
     }

@@ -124,7 +124,11 @@ fn only_livy_and_those_who_show_it_ask_a_request_for_its_path() {
         ),
         ("src/authn/issuer.rs", "uri.path()", "an issuer's own, configured"),
         ("src/config/url.rs", "uri.path()", "Livy's own, configured"),
-        ("src/jwks.rs", "path_and_query()", "an issuer's own, configured"),
+        (
+            "src/jwks/fetch.rs",
+            "path_and_query()",
+            "an issuer's own, configured",
+        ),
     ];
     assert_eq!(found(elsewhere, &asks, &allowed), Vec::<String>::new());
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::future::BoxFuture;
 use http::Uri;
 
 use super::fingerprint;
 use super::keys::{Algorithm, KeySet, KeySource};
+use super::token_rules::TokenRules;
 
 /// One `[[jwt]]` entry as configured.
 #[derive(Debug)]
@@ -33,8 +35,21 @@ pub struct IssuerSettings {
     pub as_basic_password: bool,
     /// How wrong the issuer's clock may be, at most 60 s.
     pub leeway: Duration,
+    /// Which of its tokens are meant for this gateway.
+    pub rules: TokenRules,
     /// Its keys.
     pub keys: KeySource,
+    /// How long keys that cannot be fetched again stay in force, up to seven days.
+    pub stale_keys: Duration,
+}
+
+/// Where the keys of an issuer are fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysAt {
+    /// A JWK set.
+    Url(String),
+    /// The issuer's own description, which names its JWK set (OpenID Connect Discovery 1.0 §4).
+    Discovery(String),
 }
 
 /// A compiled `[[jwt]]` entry. Its keys may be replaced while it is in use.
@@ -48,13 +63,26 @@ pub struct Issuer {
     pub(super) required_claims: BTreeMap<String, String>,
     pub(super) as_basic_password: bool,
     pub(super) leeway: Duration,
-    keys_url: Option<String>,
+    pub(super) rules: TokenRules,
+    stale_keys: Duration,
+    keys_at: Option<KeysAt>,
     settings_version: u64,
-    pub(super) keys: ArcSwap<KeySet>,
+    in_force: ArcSwap<InForce>,
     refresher: ArcSwapOption<Refresher>,
 }
 
-struct Refresher(Box<dyn Fn() + Send + Sync>);
+/// Keys, and since when they are known.
+struct InForce {
+    keys: Arc<KeySet>,
+    /// When they were fetched, on the monotonic clock; none if they were not.
+    fetched: Option<Duration>,
+}
+
+struct Refresher(AskForKey);
+
+/// What an issuer asks for a key that it does not have, by its kid: the fetch that may bring it and is to be waited
+/// for, or nothing if there is none to hope for now.
+pub type AskForKey = Box<dyn Fn(Option<&str>) -> Option<BoxFuture<'static, ()>> + Send + Sync>;
 
 impl Issuer {
     /// Compiles the settings. The error begins with the key that is wrong and says what to write.
@@ -71,16 +99,25 @@ impl Issuer {
             required_claims,
             as_basic_password,
             leeway,
+            rules,
             keys,
+            stale_keys,
         } = settings;
-        let (keys, keys_url) = match keys {
+        let (keys, keys_at) = match keys {
             KeySource::Secret(secret) => (KeySet::from_secret(&secret), None),
             KeySource::Public(pem) => (KeySet::from_public_pem(&pem), None),
             KeySource::Jwks(json) => (KeySet::from_jwks(&json), None),
-            KeySource::Url(url) => (check_url(&url).map(|()| KeySet::default()), Some(url)),
+            KeySource::Url(url) => (check_url(&url).map(|_| KeySet::default()), Some(KeysAt::Url(url))),
+            KeySource::Discovery => {
+                let url = discovery_url(&issuer);
+                (
+                    check_url(&url).map(|_| KeySet::default()),
+                    Some(KeysAt::Discovery(url)),
+                )
+            }
         };
         let keys = keys.map_err(|problem| format!("keys: {problem}"))?;
-        if keys_url.is_none() && !algorithms.iter().any(|algorithm| keys.fits(*algorithm)) {
+        if keys_at.is_none() && !algorithms.iter().any(|algorithm| keys.fits(*algorithm)) {
             return Err(format!(
                 "algorithms: no key fits {}; write the algorithm that the issuer signs with",
                 listed(&algorithms)
@@ -96,9 +133,14 @@ impl Issuer {
             required_claims,
             as_basic_password,
             leeway,
-            keys_url,
+            rules,
+            stale_keys,
+            keys_at,
             settings_version,
-            keys: ArcSwap::from_pointee(keys),
+            in_force: ArcSwap::from_pointee(InForce {
+                keys: Arc::new(keys),
+                fetched: None,
+            }),
             refresher: ArcSwapOption::empty(),
         })
     }
@@ -123,39 +165,75 @@ impl Issuer {
         self.as_basic_password
     }
 
-    /// Where its keys are fetched from, if they are: https, or http on loopback.
-    pub fn keys_url(&self) -> Option<&str> {
-        self.keys_url.as_deref()
+    /// Where its keys are fetched, if they are: over https, or over http on loopback.
+    pub fn keys_at(&self) -> Option<&KeysAt> {
+        self.keys_at.as_ref()
+    }
+
+    /// How long keys that cannot be fetched again stay in force.
+    pub fn stale_keys(&self) -> Duration {
+        self.stale_keys
+    }
+
+    /// The keys in force.
+    pub(super) fn keys(&self) -> Arc<KeySet> {
+        Arc::clone(&self.in_force.load().keys)
+    }
+
+    /// How many keys are in force; none closes the issuer.
+    pub fn keys_in_force(&self) -> usize {
+        self.in_force.load().keys.len()
+    }
+
+    /// When the keys in force were fetched, on the monotonic clock.
+    pub fn fetched(&self) -> Option<Duration> {
+        self.in_force.load().fetched
     }
 
     /// Changes whenever the settings or the keys do; the same content gives the same number. For cache keys.
     pub fn key_version(&self) -> u64 {
-        self.settings_version ^ self.keys.load().version()
+        self.settings_version ^ self.in_force.load().keys.version()
     }
 
-    /// Puts `keys` in force for every token from now on; the default set closes the issuer.
-    pub fn publish(&self, keys: KeySet) {
-        self.keys.store(Arc::new(keys));
+    /// Puts `keys` in force for every token from now on, with the moment at which they were fetched.
+    pub fn publish(&self, keys: KeySet, fetched: Duration) {
+        self.in_force.store(Arc::new(InForce {
+            keys: Arc::new(keys),
+            fetched: Some(fetched),
+        }));
     }
 
-    /// Whom to tell that a token names a key that is not in the set. It must return at once.
-    pub fn set_refresher(&self, refresher: Box<dyn Fn() + Send + Sync>) {
-        self.refresher.store(Some(Arc::new(Refresher(refresher))));
+    /// Takes all keys away, so that every token is refused until others are there.
+    pub fn close(&self) {
+        self.in_force.store(Arc::new(InForce {
+            keys: Arc::default(),
+            fetched: None,
+        }));
+    }
+
+    /// Whom to ask for keys. It must return at once.
+    pub fn set_refresher(&self, ask: AskForKey) {
+        self.refresher.store(Some(Arc::new(Refresher(ask))));
     }
 
     /// Takes over the fetched keys of the same entry before a reload, so that a reload locks nobody out while they
-    /// are fetched again. Does nothing where name or URL differ.
+    /// are fetched again. They grow no younger by it. Does nothing where the name or where to fetch them differs.
     pub fn inherit_keys(&self, before: &Self) {
-        if self.keys_url.is_some() && self.keys_url == before.keys_url && self.name == before.name {
-            self.keys.store(before.keys.load_full());
+        if self.keys_at.is_some() && self.keys_at == before.keys_at && self.name == before.name {
+            self.in_force.store(before.in_force.load_full());
         }
     }
 
-    /// Tells the fetcher that a key is missing.
-    pub(super) fn ask_for_keys(&self) {
-        if let Some(Refresher(ask)) = self.refresher.load().as_deref() {
-            ask();
-        }
+    /// Whether its keys are to be fetched and nobody does it yet: the gateway has only just begun.
+    pub fn awaits_its_fetcher(&self) -> bool {
+        self.keys_at.is_some() && self.refresher.load().is_none()
+    }
+
+    /// The fetch that may bring the key of this kid, if there is one.
+    pub fn ask_for_key(&self, kid: Option<&str>) -> Option<BoxFuture<'static, ()>> {
+        let refresher = self.refresher.load();
+        let Refresher(ask) = refresher.as_deref()?;
+        ask(kid)
     }
 }
 
@@ -164,7 +242,7 @@ impl fmt::Debug for Issuer {
         f.debug_struct("Issuer")
             .field("name", &self.name)
             .field("issuer", &self.issuer)
-            .field("keys", &self.keys.load())
+            .field("keys", &self.keys())
             .finish_non_exhaustive()
     }
 }
@@ -207,10 +285,20 @@ fn check_settings(settings: &IssuerSettings) -> Result<(), String> {
     if settings.leeway > LEEWAY_MAX {
         return Err("leeway: at most 60s; set the clocks instead".into());
     }
-    Ok(())
+    if !(STALE_KEYS_MIN..=STALE_KEYS_MAX).contains(&settings.stale_keys) {
+        return Err("stale_keys: write a time from 1m to 7d".into());
+    }
+    settings.rules.check()
 }
 
-fn check_url(url: &str) -> Result<(), String> {
+/// OpenID Connect Discovery 1.0 §4.1: below the issuer, whose last slash is left out.
+fn discovery_url(issuer: &str) -> String {
+    let below = issuer.strip_suffix('/').unwrap_or(issuer);
+    format!("{below}/.well-known/openid-configuration")
+}
+
+/// Where keys may be fetched: https, or http on loopback. The error says what to write.
+pub fn check_url(url: &str) -> Result<Uri, String> {
     let uri: Uri = url.parse().map_err(|_| format!("'{url}' is not a URL"))?;
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
@@ -226,8 +314,8 @@ fn check_url(url: &str) -> Result<(), String> {
         ));
     }
     match uri.scheme_str() {
-        Some("https") => Ok(()),
-        Some("http") if loopback => Ok(()),
+        Some("https") => Ok(uri),
+        Some("http") if loopback => Ok(uri),
         // Who can change the answer on the way can log in as anybody.
         _ => Err(format!(
             "'{url}' must begin with https:// (http:// is for loopback only)"
@@ -255,6 +343,18 @@ fn settings_version(settings: &IssuerSettings) -> u64 {
             .iter()
             .map(|algorithm| algorithm.name().as_bytes()),
     );
+    let rules = &settings.rules;
+    let reads_after_expiry = rules.reads_after_expiry.as_nanos().to_be_bytes();
+    parts.push(&reads_after_expiry);
+    parts.push(if rules.accept_id_tokens { b"id" } else { b"" });
+    for (mark, list) in [
+        (&b"types"[..], &rules.types),
+        (b"denied subjects", &rules.denied_subjects),
+        (b"denied tokens", &rules.denied_token_ids),
+    ] {
+        parts.push(mark);
+        parts.extend(list.iter().map(|item| item.as_bytes()));
+    }
     // Without the mark an audience more could be read as a required claim more.
     parts.push(b"audience");
     parts.extend(settings.audience.iter().map(|name| name.as_bytes()));
@@ -271,6 +371,8 @@ fn listed(algorithms: &[Algorithm]) -> String {
 }
 
 const LEEWAY_MAX: Duration = Duration::from_secs(60);
+const STALE_KEYS_MIN: Duration = Duration::from_secs(60);
+const STALE_KEYS_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -289,7 +391,9 @@ mod tests {
             required_claims: BTreeMap::new(),
             as_basic_password: false,
             leeway: Duration::from_secs(30),
+            rules: TokenRules::default(),
             keys,
+            stale_keys: STALE_KEYS_MAX,
         }
     }
 
@@ -313,6 +417,13 @@ mod tests {
         assert!(refusal(|s| s.user_claim.clear()).starts_with("user_claim"));
         assert!(refusal(|s| s.groups_claim = Some(String::new())).starts_with("user_claim"));
         assert!(refusal(|s| s.leeway = Duration::from_secs(61)).starts_with("leeway: "));
+        for stale in [Duration::ZERO, STALE_KEYS_MAX + Duration::from_secs(1)] {
+            assert!(refusal(|s| s.stale_keys = stale).starts_with("stale_keys: "));
+        }
+        assert!(refusal(|s| s.rules.types.clear()).starts_with("token_types: "));
+        assert!(refusal(|s| s.rules.types.push("AT+JWT".into())).starts_with("token_types: "));
+        let longer = Duration::from_secs(3601);
+        assert!(refusal(|s| s.rules.reads_after_expiry = longer).starts_with("reads_after_expiry: "));
     }
 
     #[test]
@@ -355,7 +466,8 @@ mod tests {
             "http://[::1]/k",
             "http://localhost/k",
         ] {
-            assert_eq!(Issuer::new(by_url(url)).unwrap().keys_url(), Some(url));
+            let at = KeysAt::Url(url.into());
+            assert_eq!(Issuer::new(by_url(url)).unwrap().keys_at(), Some(&at));
         }
         for url in [
             "http://login.example.org/keys",
@@ -386,7 +498,7 @@ mod tests {
         };
         let same = version(|_| {});
         assert_eq!(version(|_| {}), same);
-        let changes: [fn(&mut IssuerSettings); 8] = [
+        let changes: [fn(&mut IssuerSettings); 13] = [
             |s| s.name = "other".into(),
             |s| s.issuer = "https://other.example/".into(),
             |s| s.audience = vec!["other".into()],
@@ -395,6 +507,11 @@ mod tests {
             |s| s.groups_claim = Some("groups".into()),
             |s| drop(s.required_claims.insert("scope".into(), "livy".into())),
             |s| s.as_basic_password = true,
+            |s| s.rules.types.truncate(1),
+            |s| s.rules.accept_id_tokens = true,
+            |s| s.rules.denied_subjects.push("x".into()),
+            |s| s.rules.denied_token_ids.push("x".into()),
+            |s| s.rules.reads_after_expiry = Duration::from_secs(1),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             assert_ne!(version(change), same, "change {number}");
@@ -405,13 +522,41 @@ mod tests {
     fn fetched_keys_outlive_a_reload_of_the_same_entry_only() {
         let key = Signer::fresh(Algorithm::Es256);
         let before = Issuer::new(by_url("https://login.example.org/keys")).unwrap();
-        before.publish(KeySet::from_jwks(&jwks(&[key.jwk("k")])).unwrap());
+        let fetched = Duration::from_secs(7);
+        before.publish(KeySet::from_jwks(&jwks(&[key.jwk("k")])).unwrap(), fetched);
         let after = Issuer::new(by_url("https://login.example.org/keys")).unwrap();
         after.inherit_keys(&before);
         assert_eq!(after.key_version(), before.key_version());
+        assert_eq!(after.fetched(), Some(fetched), "they are as old as before");
         let elsewhere = Issuer::new(by_url("https://other.example/keys")).unwrap();
         elsewhere.inherit_keys(&before);
-        assert!(elsewhere.keys.load().is_empty());
+        assert_eq!((elsewhere.keys_in_force(), elsewhere.fetched()), (0, None));
+    }
+
+    #[test]
+    fn the_description_of_an_issuer_lies_below_it() {
+        for (issuer, url) in [
+            (
+                "https://a.example",
+                "https://a.example/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/",
+                "https://a.example/.well-known/openid-configuration",
+            ),
+            (
+                "https://a.example/realms/spark",
+                "https://a.example/realms/spark/.well-known/openid-configuration",
+            ),
+        ] {
+            let mut settings = settings(KeySource::Discovery);
+            settings.issuer = issuer.into();
+            let at = KeysAt::Discovery(url.into());
+            assert_eq!(Issuer::new(settings).unwrap().keys_at(), Some(&at));
+        }
+        let mut settings = settings(KeySource::Discovery);
+        settings.issuer = "login".into();
+        assert!(Issuer::new(settings).unwrap_err().starts_with("keys: 'login/"));
     }
 
     #[test]

@@ -25,13 +25,33 @@ pub enum TokenVerdict {
         subject: Subject,
         /// Its `exp`, as the time since 1970: no cache may keep the proof longer.
         expires: Duration,
+        /// Until when what only reads may still be done with it: `exp`, or later where that is configured.
+        reads_until: Duration,
     },
     /// Good but for its time; said only after the signature, the issuer and the audience were found good.
     Expired,
     /// Refused; the reason is for the log, not for the client.
     Invalid(&'static str),
-    /// Signed by a key that the issuer's set does not hold. Fresh keys were asked for.
-    UnknownKey,
+    /// Signed by a key that the issuer's set does not hold; fresher keys may.
+    UnknownKey(MissingKey),
+}
+
+/// A key that an issuer does not have now.
+#[derive(Debug)]
+pub struct MissingKey {
+    /// Whose.
+    pub issuer: Arc<Issuer>,
+    /// What the token calls it.
+    pub kid: Option<String>,
+}
+
+/// What a token is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenUse {
+    /// To read: an issuer may let a token do that for a while after its end.
+    Read,
+    /// Anything else.
+    Write,
 }
 
 /// How a token came.
@@ -46,6 +66,7 @@ pub(super) fn verify(
     issuers: &[Arc<Issuer>],
     token: &str,
     now_wall: Duration,
+    wish: TokenUse,
     carrier: Carrier,
 ) -> TokenVerdict {
     let judged = Token::parse(token).and_then(|token| {
@@ -61,32 +82,45 @@ pub(super) fn verify(
         if carrier == Carrier::BasicPassword && !issuer.as_basic_password {
             return Err("this issuer's tokens are not accepted as passwords");
         }
-        judge(issuer, &token, now_wall)
+        judge(issuer, &token, now_wall, wish)
     });
     judged.unwrap_or_else(TokenVerdict::Invalid)
 }
 
-fn judge(issuer: &Issuer, token: &Token<'_>, now_wall: Duration) -> Result<TokenVerdict, &'static str> {
+fn judge(
+    issuer: &Arc<Issuer>,
+    token: &Token<'_>,
+    now_wall: Duration,
+    wish: TokenUse,
+) -> Result<TokenVerdict, &'static str> {
     if !issuer.algorithms.contains(&token.algorithm) {
         return Err("alg is not one of the issuer's algorithms");
     }
-    let keys = issuer.keys.load();
+    let keys = issuer.keys();
     let key = match keys.choose(token.algorithm, token.kid.as_deref()) {
         Choice::Key(key) => key,
         Choice::Unfit(reason) => return Err(reason),
         Choice::Unknown => {
-            issuer.ask_for_keys();
-            return Ok(TokenVerdict::UnknownKey);
+            return Ok(TokenVerdict::UnknownKey(MissingKey {
+                issuer: Arc::clone(issuer),
+                kid: token.kid.clone(),
+            }));
         }
     };
     if !key.verifies(token.algorithm, token.signed, token.signature) {
         return Err("the signature is not the key's");
     }
-    judge_claims(issuer, &token.claims, now_wall)
+    issuer.rules.judge_kind(token)?;
+    judge_claims(issuer, &token.claims, now_wall, wish)
 }
 
 // Expiry last: what is said of a token's time is said of a token that is good otherwise.
-fn judge_claims(issuer: &Issuer, claims: &Claims, now_wall: Duration) -> Result<TokenVerdict, &'static str> {
+fn judge_claims(
+    issuer: &Issuer,
+    claims: &Claims,
+    now_wall: Duration,
+    wish: TokenUse,
+) -> Result<TokenVerdict, &'static str> {
     if claims.string("iss") != Some(&issuer.issuer) {
         return Err("iss is not the issuer");
     }
@@ -118,13 +152,21 @@ fn judge_claims(issuer: &Issuer, claims: &Claims, now_wall: Duration) -> Result<
     if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err("the user claim is too long or holds control characters");
     }
+    issuer.rules.judge_denied(claims, name)?;
     let groups = groups_of(issuer, claims)?;
-    if now >= expires + leeway {
+    let reads_after = issuer.rules.reads_after_expiry;
+    let patience = match wish {
+        TokenUse::Read => leeway.max(reads_after.as_secs_f64()),
+        TokenUse::Write => leeway,
+    };
+    if now >= expires + patience {
         return Ok(TokenVerdict::Expired);
     }
+    let expires = Duration::try_from_secs_f64(expires).map_err(|_| "exp is out of range")?;
     Ok(TokenVerdict::Subject {
         subject: Subject::proven(Source::Jwt(Arc::clone(&issuer.name)), name, groups),
-        expires: Duration::try_from_secs_f64(expires).map_err(|_| "exp is out of range")?,
+        expires,
+        reads_until: expires.saturating_add(reads_after),
     })
 }
 
@@ -172,13 +214,13 @@ fn holds(claims: &Claims, claim: &str, wanted: &str) -> bool {
 /// Makes a token that `issuer` accepts for `lifetime` from `now_wall` (since 1970): for first steps and tests, with a
 /// shared secret only. What it makes was put before the verifier, so that nobody is handed a token that does not work.
 pub fn mint(
-    issuer: &Issuer,
+    issuer: &Arc<Issuer>,
     subject: &str,
     groups: &[String],
     lifetime: Duration,
     now_wall: Duration,
 ) -> Result<String, String> {
-    let keys = issuer.keys.load();
+    let keys = issuer.keys();
     let Choice::Key(key) = keys.choose(Algorithm::Hs256, None) else {
         return Err(format!(
             "'{}' has no secret; only HMAC issuers can be used",
@@ -202,7 +244,11 @@ pub fn mint(
         Some(claim) if !groups.is_empty() => put(&mut claims, claim, json!(groups))?,
         Some(_) | None => {}
     }
-    let header = json!({"alg": Algorithm::Hs256.name(), "typ": "JWT"}).to_string();
+    let typ = match issuer.rules.types.first().map(String::as_str) {
+        None | Some("jwt") => "JWT",
+        Some(other) => other,
+    };
+    let header = json!({"alg": Algorithm::Hs256.name(), "typ": typ}).to_string();
     let signed = format!(
         "{}.{}",
         URL_SAFE_NO_PAD.encode(header),
@@ -215,7 +261,7 @@ pub fn mint(
     )
     .map_err(|error| error.to_string())?;
     let token = format!("{signed}.{signature}");
-    let judged = Token::parse(&token).and_then(|token| judge(issuer, &token, now_wall));
+    let judged = Token::parse(&token).and_then(|token| judge(issuer, &token, now_wall, TokenUse::Write));
     match judged {
         Ok(TokenVerdict::Subject { .. }) => Ok(token),
         Ok(TokenVerdict::Expired) => {
@@ -224,7 +270,7 @@ pub fn mint(
         Ok(TokenVerdict::Invalid(reason)) | Err(reason) => {
             Err(format!("the token would be refused: {reason}"))
         }
-        Ok(TokenVerdict::UnknownKey) => Err("the token would be refused: its key is unknown".into()),
+        Ok(TokenVerdict::UnknownKey(_)) => Err("the token would be refused: its key is unknown".into()),
     }
 }
 

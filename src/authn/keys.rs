@@ -98,6 +98,8 @@ pub enum KeySource {
     Jwks(Vec<u8>),
     /// Where to fetch a JWK set: https, or http on loopback.
     Url(String),
+    /// The issuer's own description says where.
+    Discovery,
 }
 
 impl fmt::Debug for KeySource {
@@ -107,6 +109,7 @@ impl fmt::Debug for KeySource {
             Self::Public(_) => f.write_str("Public(..)"),
             Self::Jwks(_) => f.write_str("Jwks(..)"),
             Self::Url(url) => f.debug_tuple("Url").field(url).finish(),
+            Self::Discovery => f.write_str("Discovery"),
         }
     }
 }

@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, Request, Uri};
 use super::password;
 use crate::access;
 use crate::authn::personal::PREFIX;
-use crate::authn::{Authn, Source, Subject, TokenVerdict};
+use crate::authn::{Authn, Source, Subject, TokenUse, TokenVerdict};
 use crate::body_policy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Loaded};
@@ -286,9 +286,23 @@ impl Explain {
         if token.starts_with(PREFIX) {
             return login::personal_token(authn, None, token, story);
         }
-        match authn.verify_token(token, SystemClock::new().wall()) {
-            TokenVerdict::Subject { subject, expires: _ } => {
-                step(story, "token", format_args!("good"));
+        let wish = match self.method.as_str() {
+            "GET" | "HEAD" => TokenUse::Read,
+            _ => TokenUse::Write,
+        };
+        let now = SystemClock::new().wall();
+        match authn.verify_token(token, now, wish) {
+            TokenVerdict::Subject {
+                subject,
+                expires,
+                reads_until: _,
+            } => {
+                let standing = if now < expires {
+                    "good"
+                } else {
+                    "expired, and still good for this by leeway or reads_after_expiry"
+                };
+                step(story, "token", format_args!("{standing}"));
                 Ok(subject)
             }
             TokenVerdict::Expired => Err(Denial::ExpiredToken.into()),
@@ -300,9 +314,9 @@ impl Explain {
                 );
                 Err(Denial::InvalidCredentials.into())
             }
-            TokenVerdict::UnknownKey => {
-                let why = "its key is not known here; key sets with a URL are fetched by a running gateway only: \
-                           use --user jwt:ENTRY:NAME";
+            TokenVerdict::UnknownKey(_) => {
+                let why = "its key is not known here; keys with a url or discovery are fetched by a running gateway \
+                           only: use --user jwt:ENTRY:NAME";
                 step(story, "token", format_args!("{why}"));
                 Err(End::Unknown(anyhow!("the token cannot be verified here")))
             }

@@ -1,6 +1,7 @@
 //! `token`: a JWT for first steps, from an issuer whose secret the gateway shares.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
@@ -40,7 +41,7 @@ impl Token {
         super::print(&format!("{token}\n"))
     }
 
-    fn issuer<'a>(&self, authn: &'a Authn) -> anyhow::Result<&'a Issuer> {
+    fn issuer<'a>(&self, authn: &'a Authn) -> anyhow::Result<&'a Arc<Issuer>> {
         let names: Vec<_> = authn.issuers.iter().map(|issuer| issuer.name()).collect();
         match (&self.issuer, authn.issuers.as_slice()) {
             (_, []) => bail!("the configuration has no [[jwt]] entry, so no token would be accepted"),

@@ -28,6 +28,7 @@ use crate::rewrite::{Endpoint, UpstreamLogin};
 
 mod directory;
 mod holding;
+mod issuers;
 mod limits;
 mod logins;
 mod requests;
@@ -98,7 +99,7 @@ pub(super) fn compile(
     let authn = logins::authn(basic.as_ref(), jwt, ldap.as_ref(), tokens.as_ref(), &context);
     let roles = holding::roles(roles);
     let identities = logins::identities(raw, identity, authn.as_ref(), &roles, &context);
-    let jwks_tls = logins::key_set_tls(jwt, &context);
+    let jwks_tls = issuers::key_servers_tls(jwt, &context);
     holding::warn_of_groups_that_nobody_has(raw, authn.as_ref(), identities.as_ref(), &context);
     let limits = limits::limits(limits, &context);
     let quotas = holding::quotas(quota, &context);

@@ -154,13 +154,19 @@ pub(super) const JWT: Keys = Keys {
         "required_claims",
         "as_basic_password",
         "leeway",
+        "token_types",
+        "accept_id_tokens",
+        "denied_subjects",
+        "denied_token_ids",
+        "reads_after_expiry",
+        "stale_keys",
     ],
     later: &[],
 };
 pub(super) const JWT_KEYS: Keys = Keys {
     table: "jwt.keys",
-    known: &["url", "file", "secret"],
-    later: &["discovery"],
+    known: &["discovery", "url", "file", "secret", "ca_file"],
+    later: &[],
 };
 pub(super) const LDAP: Keys = Keys {
     table: "ldap",

@@ -13,13 +13,13 @@ use super::files::SecretRef;
 use super::keys;
 use super::problem::Problems;
 use super::reader::{Reader, Written, Wrong};
-use super::units;
 use super::url::HttpUrl;
 use crate::policy::{Impersonation, LogFormat, LogLevel};
 use crate::rewrite::Impersonate;
 
 mod directory;
 mod holding;
+mod jwt;
 mod limits;
 mod requests;
 mod values;
@@ -27,11 +27,12 @@ mod whose;
 
 pub(super) use directory::{RawLdap, RawLdapGroups, RawLdapSearch, RawLdapTimeouts};
 pub(super) use holding::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, StoreKind};
+pub(super) use jwt::{RawJwt, RawKeyServer, RawKeys};
 pub(super) use limits::{RawClass, RawLimits, RawLimitsFor};
 pub(super) use requests::{RawConf, RawRequests};
 pub(super) use whose::RawWhose;
 
-use values::{choice, claim_path, issuer_name, livy_user, not_empty, path, realm, socket_address, timeout};
+use values::{choice, livy_user, not_empty, path, realm, socket_address, timeout};
 
 /// The whole file.
 #[derive(Debug)]
@@ -125,30 +126,6 @@ pub(super) struct RawBasic {
     pub(super) allow_weak_hashes: Written<bool>,
 }
 
-/// `[[jwt]]`
-#[derive(Debug)]
-pub(super) struct RawJwt {
-    pub(super) span: Range<usize>,
-    pub(super) name: Written<String>,
-    pub(super) issuer: Written<String>,
-    pub(super) audience: Vec<Written<String>>,
-    pub(super) algorithms: Vec<Written<String>>,
-    pub(super) keys: Option<RawKeys>,
-    pub(super) user_claim: Written<String>,
-    pub(super) groups_claim: Option<Written<String>>,
-    pub(super) required_claims: Vec<(String, Written<String>)>,
-    pub(super) as_basic_password: Written<bool>,
-    pub(super) leeway: Written<Duration>,
-}
-
-/// `jwt.keys`
-#[derive(Debug)]
-pub(super) enum RawKeys {
-    Url(Written<HttpUrl>),
-    File(Written<PathBuf>),
-    Secret(Written<SecretRef>),
-}
-
 /// `[tokens]`
 #[derive(Debug)]
 pub(super) struct RawTokens {
@@ -222,7 +199,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
         jwt: top
             .tables("jwt", &keys::JWT)
             .iter()
-            .map(|table| jwt(table, problems))
+            .map(|table| jwt::jwt(table, problems))
             .collect(),
         ldap: top
             .table("ldap", &keys::LDAP)
@@ -386,98 +363,6 @@ fn basic(table: &Reader<'_>) -> RawBasic {
     }
 }
 
-fn jwt(table: &Reader<'_>, problems: &Problems) -> RawJwt {
-    let keys = match table.table("keys", &keys::JWT_KEYS) {
-        Some(keys) => jwt_keys(&keys, problems),
-        None => {
-            table.demand("keys", "{ url = \"https://login.example.org/keys\" }");
-            None
-        }
-    };
-    table.demand("audience", "[\"livy-gateway\"]");
-    table.demand("algorithms", "[\"RS256\"]");
-    let audience = table.list("audience", "[\"livy-gateway\"]", not_empty);
-    if table.is_empty_list("audience") {
-        let wrong = Wrong::new(
-            "an empty audience would accept tokens that were made for anybody",
-            "write the name under which the issuer knows this gateway, such as [\"livy-gateway\"]",
-        );
-        table.wrong("audience", &wrong);
-    }
-    let algorithms = table.list("algorithms", "[\"RS256\"]", |text| Ok(text.to_owned()));
-    if table.is_empty_list("algorithms") {
-        table.wrong(
-            "algorithms",
-            &Wrong::new(
-                "no algorithm means no token is ever good",
-                "write those that the issuer signs with, such as [\"RS256\"]",
-            ),
-        );
-    }
-    RawJwt {
-        span: table.span().clone(),
-        name: table.required("name", "\"corp\"", String::new(), issuer_name),
-        issuer: table.required(
-            "issuer",
-            "\"https://login.example.org/\"",
-            String::new(),
-            not_empty,
-        ),
-        audience: audience.unwrap_or_default(),
-        algorithms: algorithms.unwrap_or_default(),
-        keys,
-        user_claim: table.parsed_or("user_claim", DEFAULT_USER_CLAIM.to_owned(), claim_path),
-        groups_claim: table.parsed("groups_claim", claim_path),
-        required_claims: table.dictionary("required_claims", "{ scope = \"livy\" }"),
-        as_basic_password: table.flag("as_basic_password", true),
-        leeway: table.parsed_or("leeway", DEFAULT_LEEWAY, |text| {
-            let example = "write a time of at most 1m, such as \"30s\"";
-            let leeway = units::duration(text).map_err(|what| Wrong::new(what, example))?;
-            if leeway > LONGEST_LEEWAY {
-                return Err(Wrong::new(
-                    format!("{text:?} would accept tokens long after their end"),
-                    example,
-                ));
-            }
-            Ok(leeway)
-        }),
-    }
-}
-
-fn jwt_keys(table: &Reader<'_>, problems: &Problems) -> Option<RawKeys> {
-    let choices = "write exactly one of url = \"https://…\", file = \"jwks.json\" (or a public key in PEM) and secret = \"file:hmac.key\"";
-    let url = table.url("url", "write the URL without them; key sets are public");
-    let file = table.parsed("file", path);
-    let secret = table.secret("secret");
-    let written = keys::JWT_KEYS.known.iter().filter(|key| table.has(key)).count();
-    if written > 1 {
-        problems.add(
-            Some(table.span()),
-            "`jwt.keys` names more than one source of keys",
-            choices,
-        );
-        return None;
-    }
-    // `discovery` alone is refused by its name already.
-    if written == 0 && !table.has_any() {
-        problems.add(Some(table.span()), "`jwt.keys` names no source of keys", choices);
-    }
-    if let Some(url) = &url {
-        let is_guarded = url.value.is_https || url.value.is_loopback();
-        if !is_guarded {
-            let what = "keys that arrive in plain text can be replaced on their way";
-            table.wrong(
-                "url",
-                &Wrong::new(what, "write an https:// URL; http:// is for loopback only"),
-            );
-            return None;
-        }
-    }
-    url.map(RawKeys::Url)
-        .or(file.map(RawKeys::File))
-        .or(secret.map(RawKeys::Secret))
-}
-
 fn identity(table: &Reader<'_>) -> RawIdentity {
     let text = |text: &str| Ok(text.to_owned());
     let map = |table: &Reader<'_>| RawMap {
@@ -561,6 +446,3 @@ const DEFAULT_CREATE: Duration = Duration::from_secs(90);
 const DEFAULT_DELETE: Duration = Duration::from_secs(120);
 /// What challenges call the gateway.
 pub(super) const DEFAULT_REALM: &str = "livy";
-const DEFAULT_USER_CLAIM: &str = "sub";
-const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
-const LONGEST_LEEWAY: Duration = Duration::from_mins(1);

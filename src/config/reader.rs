@@ -299,11 +299,6 @@ impl<'a> Reader<'a> {
         items.iter().filter_map(open).collect()
     }
 
-    /// Whether the table has any key at all.
-    pub(super) fn has_any(&self) -> bool {
-        !self.table.is_empty()
-    }
-
     /// Whether the key is written as a list without elements.
     pub(super) fn is_empty_list(&self, key: &str) -> bool {
         let list = self.value(key).and_then(|(value, _)| value.as_array());

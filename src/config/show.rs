@@ -7,8 +7,8 @@ use std::fmt::{Display, Write};
 use toml::Value;
 
 use super::raw::{
-    RawAuthenticate, RawBasic, RawConf, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawListen,
-    RawLivy, RawLog, RawMap, RawRequests, RawTokens,
+    RawAuthenticate, RawBasic, RawConf, RawConfig, RawDelegate, RawIdentity, RawListen, RawLivy, RawLog,
+    RawMap, RawRequests, RawTokens,
 };
 use super::reader::{Scalar, Written};
 use super::units::{show_duration, show_size};
@@ -18,6 +18,7 @@ use crate::rewrite::Impersonate;
 
 mod directory;
 mod holding;
+mod jwt;
 mod limits;
 
 /// Writes `key = value` lines and headers; what is a default says so.
@@ -97,8 +98,8 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         page.text("realm", realm, &realm.value);
         page.line("allow_weak_hashes", allow_weak_hashes, allow_weak_hashes.value);
     }
-    for jwt in jwt {
-        show_jwt(&mut page, jwt);
+    for entry in jwt {
+        jwt::jwt(&mut page, entry);
     }
     if let Some(ldap) = ldap {
         directory::ldap(&mut page, ldap);
@@ -206,44 +207,6 @@ fn show_livy(page: &mut Page, raw: &RawLivy) {
     ];
     for (key, time) in times {
         page.text(key, time, show_duration(time.value));
-    }
-}
-
-fn show_jwt(page: &mut Page, raw: &RawJwt) {
-    let RawJwt {
-        span: _,
-        name,
-        issuer,
-        audience,
-        algorithms,
-        keys,
-        user_claim,
-        groups_claim,
-        required_claims,
-        as_basic_password,
-        leeway,
-    } = raw;
-    page.header("[[jwt]]");
-    page.text("name", name, &name.value);
-    page.text("issuer", issuer, &issuer.value);
-    page.list("audience", audience);
-    page.list("algorithms", algorithms);
-    page.text("user_claim", user_claim, &user_claim.value);
-    page.optional("groups_claim", groups_claim.as_ref(), Clone::clone);
-    page.line("as_basic_password", as_basic_password, as_basic_password.value);
-    page.text("leeway", leeway, show_duration(leeway.value));
-    page.header("[jwt.keys]");
-    match keys {
-        Some(RawKeys::Url(url)) => page.text("url", url, &url.value.text),
-        Some(RawKeys::File(path)) => page.text("file", path, path.value.display()),
-        Some(RawKeys::Secret(reference)) => page.text("secret", reference, &reference.value),
-        None => {}
-    }
-    if !required_claims.is_empty() {
-        page.header("[jwt.required_claims]");
-    }
-    for (claim, wanted) in required_claims {
-        page.text(&quoted(claim), wanted, &wanted.value);
     }
 }
 

@@ -42,7 +42,7 @@ impl Denial {
             | Self::CrossOrigin
             | Self::MissingCredentials
             | Self::MalformedCredentials(_)
-            | Self::DirectoryUnavailable
+            | Self::LoginUnavailable(_)
             | Self::TooManyLogins { .. }
             | Self::BodyTooLarge { .. }
             | Self::SlowBody

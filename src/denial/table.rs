@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{Answer, Denial, Hint, Leftover, RateLimit, Whose, whole_seconds};
+use super::{Answer, Denial, Hint, Leftover, LoginSource, RateLimit, Whose, whole_seconds};
 
 impl Denial {
     /// Its row of the table.
@@ -59,8 +59,12 @@ impl Denial {
                 "These credentials are not accepted: the user, the password or the token is wrong. Check them, or ask the administrator of this gateway.".into()),
             Self::ExpiredToken => challenge("expired_token", "token expired",
                 "The token has expired. Get a new one and try again; a notebook may need a restart of its kernel.".into()),
-            Self::DirectoryUnavailable => later(503, "login_unavailable", "login cannot be checked now",
-                "Your login cannot be checked now: the directory (LDAP) does not answer. Nothing was sent to Livy, and your password may be right. Try again shortly, or tell the administrator of this gateway.", RETRY_DIRECTORY),
+            Self::LoginUnavailable(source) => later(503, "login_unavailable", "login cannot be checked now", format!(
+                "Your login cannot be checked now: {}. Nothing was sent to Livy, and your password or token may be right. Try again shortly, or tell the administrator of this gateway.",
+                match source {
+                    LoginSource::Directory => "the directory (LDAP) does not answer",
+                    LoginSource::SigningKeys => "the keys of the token's issuer cannot be fetched",
+                }), RETRY_LOGIN),
             Self::TooManyLogins { retry_after } => Answer {
                 hint: Hint::RetryAfter(*retry_after),
                 ..row(429, "too_many_logins", Whose::CallerLater, "too many logins at once", format!(
@@ -249,7 +253,7 @@ fn later(
 
 const RETRY_SOON: Duration = Duration::from_secs(2);
 /// A directory server that failed is left alone for a moment.
-const RETRY_DIRECTORY: Duration = Duration::from_secs(10);
+const RETRY_LOGIN: Duration = Duration::from_secs(10);
 const RETRY_LIVY: Duration = Duration::from_secs(5);
 /// How long a look at what Livy lists takes, and a person to delete something.
 const RETRY_QUOTA: Duration = Duration::from_secs(30);

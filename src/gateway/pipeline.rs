@@ -19,6 +19,7 @@ use super::report::Report;
 use super::upload::Upload;
 use super::{Gateway, browser};
 use crate::access::{self, Grant};
+use crate::authn::TokenUse;
 use crate::body_policy::{self, Coding};
 use crate::denial::Denial;
 use crate::identity::{Acting, Principal};
@@ -61,7 +62,9 @@ impl Gateway {
         browser::check_origin(call.method, &head.headers)?;
         check_expectation(&head.headers)?;
 
-        let principal = self.authenticate(policy, &head.headers, peer).await?;
+        let principal = self
+            .authenticate(policy, &head.headers, call.method, peer)
+            .await?;
         report.identified(&principal);
         let acting = policy.identities.acting(
             &principal,
@@ -179,12 +182,19 @@ impl Gateway {
         &self,
         policy: &Policy,
         headers: &HeaderMap,
+        method: Method,
         peer: Peer,
     ) -> Result<Arc<Principal>, Denial> {
+        let wish = if method.is_safe() {
+            TokenUse::Read
+        } else {
+            TokenUse::Write
+        };
         let login = LoginPolicy {
             authn: &policy.authn,
             identities: &policy.identities,
             generation: policy.generation,
+            wish,
         };
         let logins = &self.0.shared.logins;
         match logins.cached(&login, headers) {

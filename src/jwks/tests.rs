@@ -1,22 +1,29 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use http::HeaderValue;
+use futures_util::FutureExt;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 
+use super::schedule::EVERY;
 use super::*;
 use crate::authn::testing::{Signer, jwks};
-use crate::authn::{Algorithm, Authn, IssuerSettings, KeySource, TokenVerdict};
+use crate::authn::{Algorithm, Authn, IssuerSettings, KeySource, TokenRules, TokenUse, TokenVerdict};
 use crate::clock::ManualClock;
 
-/// How the provider answers.
+/// What the provider's headers and its description say.
+mod documents;
+
+/// How the provider answers when it is asked for keys.
 #[derive(Clone)]
 enum Answer {
     Set(Vec<u8>),
     Raw(Vec<u8>),
+    /// The set, when the test says so.
+    Late(Arc<Notify>, Vec<u8>),
     Silence,
 }
 
@@ -24,18 +31,23 @@ enum Answer {
 struct Provider {
     url: String,
     answer: Arc<Mutex<Answer>>,
+    description: Arc<Mutex<Vec<u8>>>,
     asked: mpsc::UnboundedReceiver<String>,
     task: JoinHandle<()>,
 }
 
 impl Provider {
+    /// Its description is of `issuer`, by default its own.
     async fn start(answer: Answer, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = match tls {
-            Some(_) => format!("https://localhost:{port}/keys"),
-            None => format!("http://127.0.0.1:{port}/keys"),
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
         };
+        let own = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
+        let description = Arc::new(Mutex::new(own.to_string().into_bytes()));
+        let described = Arc::clone(&description);
         let answer = Arc::new(Mutex::new(answer));
         let (tell, asked) = mpsc::unbounded_channel();
         let current = Arc::clone(&answer);
@@ -43,18 +55,20 @@ impl Provider {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let answer = current.lock().unwrap().clone();
+                let description = described.lock().unwrap().clone();
                 match &tls {
                     Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => serve(stream, answer, &tell).await,
+                        Ok(stream) => serve(stream, answer, description, &tell).await,
                         Err(_) => drop(tell.send("no handshake".into())),
                     },
-                    None => serve(stream, answer, &tell).await,
+                    None => serve(stream, answer, description, &tell).await,
                 }
             }
         });
         Self {
             url,
             answer,
+            description,
             asked,
             task,
         }
@@ -79,6 +93,7 @@ impl Drop for Provider {
 async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     answer: Answer,
+    description: Vec<u8>,
     tell: &mpsc::UnboundedSender<String>,
 ) {
     let mut head = Vec::new();
@@ -90,15 +105,26 @@ async fn serve(
     }
     let head = String::from_utf8(head).unwrap();
     drop(tell.send(head.lines().next().unwrap().to_owned()));
+    let answer = if head.starts_with("GET /keys ") {
+        answer
+    } else {
+        Answer::Set(description)
+    };
     // A client that refuses the rest of a large answer closes early; that is its right.
     let _ = match answer {
-        Answer::Set(set) => {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", set.len());
-            stream.write_all(&[head.as_bytes(), &set].concat()).await
-        }
+        Answer::Set(set) => stream.write_all(&whole(&set)).await,
         Answer::Raw(bytes) => stream.write_all(&bytes).await,
+        Answer::Late(now, set) => {
+            now.notified().await;
+            stream.write_all(&whole(&set)).await
+        }
         Answer::Silence => stream.read_u8().await.map(drop),
     };
+}
+
+fn whole(body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
 }
 
 /// An issuer whose keys come from a provider, and the fetcher between them.
@@ -118,24 +144,21 @@ impl Setup {
     }
 
     fn at(provider: Provider, tls: Arc<rustls::ClientConfig>) -> Self {
-        let issuer = Arc::new(
-            Issuer::new(IssuerSettings {
-                name: "corp".into(),
-                issuer: "https://login.example.org/".into(),
-                audience: vec!["livy".into()],
-                algorithms: vec![Algorithm::EdDsa],
-                user_claim: "sub".into(),
-                groups_claim: None,
-                required_claims: BTreeMap::new(),
-                as_basic_password: false,
-                leeway: Duration::ZERO,
-                keys: KeySource::Url(provider.url.clone()),
-            })
-            .unwrap(),
-        );
+        let keys = KeySource::Url(format!("{}/keys", provider.url));
+        Self::by(keys, provider, tls)
+    }
+
+    async fn discovered(answer: Answer) -> Self {
+        let provider = Provider::start(answer, None).await;
+        let tls = client_config(rustls::RootCertStore::empty());
+        Self::by(KeySource::Discovery, provider, tls)
+    }
+
+    fn by(keys: KeySource, provider: Provider, tls: Arc<rustls::ClientConfig>) -> Self {
+        let issuer = Arc::new(Issuer::new(settings(provider.url.clone(), keys)).unwrap());
         let clock = Arc::new(ManualClock::at(NOW));
-        let fetcher =
-            JwksFetcher::spawn(Arc::clone(&issuer), tls, Arc::clone(&clock) as Arc<dyn Clock>).unwrap();
+        let time = Arc::clone(&clock) as Arc<dyn Clock>;
+        let fetcher = JwksFetcher::spawn(Arc::clone(&issuer), tls, time, || 0.5).unwrap();
         Self {
             provider,
             clock,
@@ -144,13 +167,37 @@ impl Setup {
         }
     }
 
-    fn accepts(&self, signer: &Signer, kid: &str) -> bool {
+    fn issuer(&self) -> &Issuer {
+        &self.authn.issuers[0]
+    }
+
+    fn verdict(&self, signer: &Signer, kid: &str) -> TokenVerdict {
         let header = json!({"alg": "EdDSA", "kid": kid}).to_string();
         let claims = json!({
-            "iss": "https://login.example.org/", "aud": "livy", "sub": "alice", "exp": NOW.as_secs() + 600,
+            "iss": self.provider.url, "aud": "livy", "sub": "alice", "exp": NOW.as_secs() + 600,
         });
         let token = signer.token(Algorithm::EdDsa, &header, &claims.to_string());
-        matches!(self.authn.verify_token(&token, NOW), TokenVerdict::Subject { .. })
+        self.authn.verify_token(&token, NOW, TokenUse::Write)
+    }
+
+    fn accepts(&self, signer: &Signer, kid: &str) -> bool {
+        matches!(self.verdict(signer, kid), TokenVerdict::Subject { .. })
+    }
+
+    /// What a request does: verifies the token, and again after each fetch that may bring its key.
+    async fn admits(&self, signer: &Signer, kid: &str) -> bool {
+        while let TokenVerdict::UnknownKey(missing) = self.verdict(signer, kid) {
+            match missing.issuer.ask_for_key(missing.kid.as_deref()) {
+                Some(fetch) => fetch.await,
+                None => return false,
+            }
+        }
+        self.accepts(signer, kid)
+    }
+
+    /// How often the provider was asked since this was looked at last.
+    fn times_asked(&mut self) -> usize {
+        std::iter::from_fn(|| self.provider.asked.try_recv().ok()).count()
     }
 
     /// Lets the other tasks go on until the token is accepted, or refused.
@@ -160,11 +207,32 @@ impl Setup {
         }
     }
 
-    fn after_the_cooldown(&self) {
-        self.clock.advance(COOLDOWN);
-        self.fetcher.request_refresh();
+    /// Has the keys fetched once more.
+    async fn fetch_again(&self) {
+        self.clock.advance(EVERY);
+        let unheard_of = self.clock.monotonic().as_millis().to_string();
+        self.issuer().ask_for_key(Some(&unheard_of)).unwrap().await;
     }
 }
+
+fn settings(issuer: String, keys: KeySource) -> IssuerSettings {
+    IssuerSettings {
+        name: "corp".into(),
+        issuer,
+        audience: vec!["livy".into()],
+        algorithms: vec![Algorithm::EdDsa],
+        user_claim: "sub".into(),
+        groups_claim: None,
+        required_claims: BTreeMap::new(),
+        as_basic_password: false,
+        leeway: Duration::ZERO,
+        rules: TokenRules::default(),
+        keys,
+        stale_keys: STALE,
+    }
+}
+
+const STALE: Duration = Duration::from_secs(2 * 3600);
 
 fn client_config(roots: rustls::RootCertStore) -> Arc<rustls::ClientConfig> {
     Arc::new(
@@ -191,25 +259,121 @@ async fn keys_are_fetched_at_once_and_published() {
 }
 
 #[tokio::test]
-async fn a_thousand_invented_kids_ask_the_provider_once_in_a_cooldown() {
+async fn a_thousand_invented_kids_ask_the_provider_three_times_and_then_each_half_minute() {
     let key = fresh();
     let mut setup = Setup::with(set_of(&key, "k")).await;
-    setup.until(true, &key, "k").await;
+    assert!(setup.admits(&key, "k").await, "it waits for the first fetch");
+    assert_eq!(setup.times_asked(), 1);
     for number in 0..1_000 {
-        assert!(!setup.accepts(&key, &format!("invented-{number}")));
-        tokio::task::yield_now().await;
+        assert!(!setup.admits(&key, &format!("one-by-one-{number}")).await);
     }
-    let rotated = fresh();
-    setup.provider.answers(set_of(&rotated, "rotated"));
-    setup.clock.advance(COOLDOWN);
-    setup.until(true, &rotated, "rotated").await;
+    assert_eq!(setup.times_asked(), 3, "the burst");
+    setup.clock.advance(3 * EVERY);
+    let kids: Vec<_> = (0..1_000).map(|number| format!("together-{number}")).collect();
+    let admitted = futures_util::future::join_all(kids.iter().map(|kid| setup.admits(&key, kid))).await;
+    assert!(admitted.iter().all(|admitted| !admitted));
+    assert!(setup.times_asked() <= 3, "the burst");
+    for _ in 0..10 {
+        setup.clock.advance(EVERY);
+        for number in 0..10 {
+            assert!(!setup.admits(&key, &format!("later-{number}")).await);
+        }
+        assert!(setup.times_asked() <= 1, "once each half minute");
+    }
+}
+
+#[tokio::test]
+async fn the_first_tokens_of_a_new_key_wait_for_one_fetch_and_are_good() {
+    let (old, new) = (fresh(), fresh());
+    let mut setup = Setup::with(set_of(&old, "old")).await;
+    assert!(setup.admits(&old, "old").await);
+    assert!(!setup.admits(&old, "invented").await, "just before");
+    setup.times_asked();
+    let both = Answer::Set(jwks(&[old.jwk("old"), new.jwk("new")]));
+    setup.provider.answers(both);
+    let waiting = (0..200).map(|number| {
+        let (key, kid) = if number % 2 == 0 {
+            (&old, "old")
+        } else {
+            (&new, "new")
+        };
+        setup.admits(key, kid)
+    });
+    let admitted = futures_util::future::join_all(waiting).await;
+    assert!(admitted.iter().all(|admitted| *admitted), "{admitted:?}");
+    assert_eq!(setup.times_asked(), 1);
+}
+
+#[tokio::test]
+async fn a_fetch_that_was_under_way_before_the_key_was_there_is_followed_by_another() {
+    let (old, new) = (fresh(), fresh());
+    let now = Arc::new(Notify::new());
+    let mut setup = Setup::with(Answer::Late(Arc::clone(&now), jwks(&[old.jwk("old")]))).await;
+    // The provider is asked already, and answers with the old set when the new one is published.
     setup.provider.next_request().await;
-    setup.provider.next_request().await;
-    assert!(
-        setup.provider.asked.try_recv().is_err(),
-        "the first fetch and the one after the cooldown"
-    );
-    assert!(!setup.accepts(&key, "k"), "a key that left the set");
+    setup.provider.answers(set_of(&new, "new"));
+    let mut waiting = std::pin::pin!(setup.admits(&new, "new"));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    now.notify_one();
+    assert!(waiting.await);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_key_while_the_configuration_is_loaded_again_gets_it() {
+    let (old, new) = (fresh(), fresh());
+    let setup = Setup::with(set_of(&old, "old")).await;
+    assert!(setup.admits(&old, "old").await);
+    let now = Arc::new(Notify::new());
+    setup.provider.answers(Answer::Late(
+        Arc::clone(&now),
+        jwks(&[new.jwk("new"), old.jwk("old")]),
+    ));
+    let Setup {
+        mut provider,
+        authn,
+        fetcher,
+        ..
+    } = setup;
+    provider.next_request().await;
+    let fetch = authn.issuers[0].ask_for_key(Some("new")).unwrap();
+    provider.next_request().await;
+    drop(fetcher);
+    now.notify_one();
+    fetch.await;
+    assert_eq!(authn.issuers[0].keys_in_force(), 2);
+    assert!(authn.issuers[0].ask_for_key(Some("newer")).is_none());
+}
+
+#[tokio::test]
+async fn old_tokens_whose_key_is_gone_leave_the_budget_to_new_keys() {
+    let (old, new) = (fresh(), fresh());
+    let mut setup = Setup::with(set_of(&old, "old")).await;
+    assert!(setup.admits(&old, "old").await);
+    setup.provider.answers(set_of(&new, "new"));
+    assert!(setup.admits(&new, "new").await);
+    for _ in 0..100 {
+        // Three notebooks poll with tokens of keys that are gone, all the time.
+        for kid in ["old", "older", "oldest"] {
+            assert!(!setup.admits(&old, kid).await);
+        }
+        setup.clock.advance(Duration::from_secs(5));
+    }
+    assert!(setup.times_asked() < 15, "once a minute, and a few");
+    let newest = fresh();
+    setup.provider.answers(set_of(&newest, "newest"));
+    assert!(setup.admits(&newest, "newest").await, "there is budget left");
+}
+
+#[tokio::test]
+async fn a_failed_fetch_does_not_hold_against_the_kid_it_was_for() {
+    let (old, new) = (fresh(), fresh());
+    let setup = Setup::with(set_of(&old, "old")).await;
+    assert!(setup.admits(&old, "old").await);
+    setup.provider.answers(Answer::Raw(Vec::new()));
+    let fetch = setup.issuer().ask_for_key(Some("new")).unwrap();
+    fetch.await;
+    setup.provider.answers(set_of(&new, "new"));
+    assert!(setup.admits(&new, "new").await);
 }
 
 #[tokio::test]
@@ -253,7 +417,7 @@ async fn whatever_the_provider_answers_the_last_good_keys_stay() {
         ("nothing", Vec::new()),
     ] {
         setup.provider.answers(Answer::Raw(answer));
-        setup.after_the_cooldown();
+        setup.fetch_again().await;
         assert_eq!(
             setup.provider.next_request().await,
             "GET /keys HTTP/1.1",
@@ -261,24 +425,77 @@ async fn whatever_the_provider_answers_the_last_good_keys_stay() {
         );
         assert!(setup.accepts(&key, "k"), "{name}");
     }
-    // The next fetch begins when the one before was dealt with.
     let rotated = fresh();
     setup.provider.answers(set_of(&rotated, "rotated"));
-    setup.after_the_cooldown();
-    assert_eq!(setup.provider.next_request().await, "GET /keys HTTP/1.1");
-    assert!(setup.accepts(&key, "k") || setup.accepts(&rotated, "rotated"));
-    setup.until(true, &rotated, "rotated").await;
+    setup.fetch_again().await;
+    assert!(setup.accepts(&rotated, "rotated") && !setup.accepts(&key, "k"));
 }
 
 #[tokio::test]
-async fn keys_that_could_not_be_fetched_for_a_day_are_closed() {
+async fn keys_that_cannot_be_fetched_again_stay_for_stale_keys_and_no_longer() {
     let key = fresh();
     let setup = Setup::with(set_of(&key, "k")).await;
-    setup.until(true, &key, "k").await;
+    assert!(setup.admits(&key, "k").await);
     setup.provider.answers(Answer::Raw(Vec::new()));
-    setup.clock.advance(AGE_MAX);
-    setup.fetcher.request_refresh();
-    setup.until(false, &key, "k").await;
+    setup.clock.advance(STALE - EVERY - Duration::from_millis(1));
+    setup.fetch_again().await;
+    assert!(setup.accepts(&key, "k"), "a moment before");
+    // A reload makes them no younger.
+    let again = Issuer::new(settings(
+        setup.provider.url.clone(),
+        KeySource::Url(format!("{}/keys", setup.provider.url)),
+    ));
+    let again = again.unwrap();
+    again.inherit_keys(setup.issuer());
+    assert_eq!(again.fetched(), setup.issuer().fetched());
+    setup.fetch_again().await;
+    assert!(!setup.accepts(&key, "k"));
+    setup.provider.answers(set_of(&key, "k"));
+    assert!(setup.admits(&key, "k").await, "and they come back");
+}
+
+#[tokio::test]
+async fn an_issuer_that_describes_itself_says_where_its_keys_are() {
+    let key = fresh();
+    let mut setup = Setup::discovered(set_of(&key, "k")).await;
+    assert!(setup.admits(&key, "k").await);
+    let description = "GET /.well-known/openid-configuration HTTP/1.1";
+    let keys = "GET /keys HTTP/1.1";
+    assert_eq!(setup.provider.next_request().await, description);
+    assert_eq!(setup.provider.next_request().await, keys);
+    setup.fetch_again().await;
+    assert_eq!(
+        setup.provider.next_request().await,
+        keys,
+        "the description is known"
+    );
+    setup.provider.answers(Answer::Raw(Vec::new()));
+    setup.fetch_again().await;
+    assert_eq!(setup.provider.next_request().await, keys);
+    setup.provider.answers(set_of(&key, "k"));
+    for (what, pause) in [
+        ("after a failure", Duration::ZERO),
+        ("after an hour", Duration::from_secs(3600)),
+    ] {
+        setup.clock.advance(pause);
+        setup.fetch_again().await;
+        assert_eq!(setup.provider.next_request().await, description, "{what}");
+        assert_eq!(setup.provider.next_request().await, keys, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_describes_another_issuer_is_not_asked_for_keys() {
+    let key = fresh();
+    let mut setup = Setup::discovered(set_of(&key, "k")).await;
+    let url = setup.provider.url.clone();
+    let foreign = json!({"issuer": format!("{url}/"), "jwks_uri": format!("{url}/keys")});
+    *setup.provider.description.lock().unwrap() = foreign.to_string().into_bytes();
+    assert!(!setup.admits(&key, "k").await);
+    assert_eq!(setup.issuer().keys_in_force(), 0);
+    while let Ok(line) = setup.provider.asked.try_recv() {
+        assert!(line.starts_with("GET /.well-known/"), "{line}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -334,57 +551,9 @@ async fn over_https_only_a_provider_with_a_trusted_certificate_is_believed() {
 
 #[test]
 fn an_issuer_with_its_own_keys_has_nothing_to_fetch() {
-    let key = fresh();
-    let issuer = Issuer::new(IssuerSettings {
-        name: "corp".into(),
-        issuer: "https://login.example.org/".into(),
-        audience: vec!["livy".into()],
-        algorithms: vec![Algorithm::EdDsa],
-        user_claim: "sub".into(),
-        groups_claim: None,
-        required_claims: BTreeMap::new(),
-        as_basic_password: false,
-        leeway: Duration::ZERO,
-        keys: KeySource::Public(key.pem().into_bytes()),
-    });
+    let keys = KeySource::Public(fresh().pem().into_bytes());
+    let issuer = Issuer::new(settings("https://login.example.org/".into(), keys));
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
     let tls = client_config(rustls::RootCertStore::empty());
-    assert!(JwksFetcher::spawn(Arc::new(issuer.unwrap()), tls, clock).is_none());
-}
-
-#[test]
-fn the_provider_says_how_long_its_set_is_good_within_bounds() {
-    let seconds = Duration::from_secs;
-    for (cache_control, wait) in [
-        (None, 600),
-        (Some("public, max-age=900"), 900),
-        (Some("MAX-AGE=\"900\""), 900),
-        (Some("max-age=0"), 60),
-        (Some("max-age=86400"), 3600),
-        (Some("no-store"), 600),
-        (Some("max-age=soon"), 600),
-        (Some("s-maxage=900"), 600),
-    ] {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = cache_control {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static(value));
-        }
-        let mut schedule = Schedule::starting(seconds(5));
-        schedule.succeeded(seconds(5), max_age(&headers));
-        assert_eq!(schedule.wait(seconds(5)), seconds(wait), "{cache_control:?}");
-    }
-}
-
-#[test]
-fn a_failure_is_tried_again_after_a_minute_and_a_request_after_the_cooldown() {
-    let seconds = Duration::from_secs;
-    let mut schedule = Schedule::starting(seconds(5));
-    assert_eq!(schedule.wait(seconds(5)), seconds(0));
-    schedule.began(seconds(5));
-    assert!(!schedule.failed(seconds(15)));
-    assert_eq!(schedule.wait(seconds(15)), seconds(60));
-    assert!(!schedule.may_follow_request(seconds(34)));
-    assert!(schedule.may_follow_request(seconds(35)));
-    assert!(!schedule.failed(seconds(5 + 24 * 3600 - 1)));
-    assert!(schedule.failed(seconds(5 + 24 * 3600)));
+    assert!(JwksFetcher::spawn(Arc::new(issuer.unwrap()), tls, clock, || 0.5).is_none());
 }

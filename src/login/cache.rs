@@ -10,8 +10,8 @@ use aws_lc_rs::rand::SystemRandom;
 use http::HeaderValue;
 use quick_cache::sync::Cache as Entries;
 
-use crate::authn::Subject;
 use crate::authn::personal::LastUse;
+use crate::authn::{Subject, TokenUse};
 use crate::clock::Clock;
 use crate::denial::Denial;
 use crate::identity::Principal;
@@ -44,6 +44,8 @@ pub(super) enum ProvenBy {
     Token {
         /// Its `exp`, on the wall clock.
         expires: Duration,
+        /// Until when it is good for what only reads, on the wall clock.
+        reads_until: Duration,
         /// Of the policy it was verified under. A token is verified anew under another one, which costs
         /// microseconds: so the user name that may have come with it is compared with the new mapping too.
         generation: u64,
@@ -155,12 +157,24 @@ impl Cache {
             ProvenBy::Password | ProvenBy::Directory { .. } if has_ended => {
                 return Standing::Ended(Arc::clone(proof));
             }
-            ProvenBy::Token { expires, generation }
-            | ProvenBy::PersonalToken {
+            ProvenBy::Token {
+                expires,
+                reads_until,
+                generation,
+            } => {
+                let good_until = match policy.wish {
+                    TokenUse::Read => reads_until,
+                    TokenUse::Write => expires,
+                };
+                if is_over(*good_until, *generation) {
+                    return Standing::Nothing;
+                }
+            }
+            ProvenBy::PersonalToken {
                 expires, generation, ..
             } if is_over(*expires, *generation) => return Standing::Nothing,
             ProvenBy::PersonalToken { last_use, .. } => last_use.note(clock.wall()),
-            ProvenBy::Password | ProvenBy::Directory { .. } | ProvenBy::Token { .. } => {}
+            ProvenBy::Password | ProvenBy::Directory { .. } => {}
         }
         Standing::Holds(entry)
     }

@@ -11,7 +11,7 @@ use super::flight::{Flight, Outcome};
 use super::{Attempt, LoginPolicy, Logins, QUEUE_RETRY, too_many};
 use crate::authn::{Authn, Ldap, Subject};
 use crate::clock::Clock;
-use crate::denial::Denial;
+use crate::denial::{Denial, LoginSource};
 use crate::directory::{Asker, Directory, Question, Verdict};
 use crate::limits::{AddressKey, LoginCounters, Wait};
 use crate::telemetry::metrics::{self, DirectoryLogin};
@@ -141,11 +141,11 @@ impl Seen {
             }
             Verdict::Unusable(why) => {
                 warn!("a login cannot be checked: {why}");
-                (Err(Denial::DirectoryUnavailable), DirectoryLogin::Unavailable)
+                (Err(UNAVAILABLE), DirectoryLogin::Unavailable)
             }
             Verdict::Unavailable(why) => {
                 warn!("the directory cannot be asked: {why}");
-                self.without_an_answer(now, Denial::DirectoryUnavailable)
+                self.without_an_answer(now, UNAVAILABLE)
             }
             Verdict::Busy => self.without_an_answer(now, too_many(Wait(QUEUE_RETRY))),
         };
@@ -209,3 +209,4 @@ impl Seen {
 const REFUSALS_MAX: usize = 4096;
 /// How soon the directory is asked again for somebody whom it could not confirm.
 const OFFLINE_ASK_AGAIN: Duration = Duration::from_secs(10);
+const UNAVAILABLE: Denial = Denial::LoginUnavailable(LoginSource::Directory);

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::authn::{Algorithm, Issuer, IssuerSettings, KeySet, KeySource, Users, jwt};
+use crate::authn::{Algorithm, Issuer, IssuerSettings, KeySource, TokenRules, Users, jwt};
 use crate::clock::ManualClock;
 use crate::identity::MapRule;
 
@@ -38,7 +38,9 @@ fn issuer(as_basic_password: bool) -> Arc<Issuer> {
         required_claims: BTreeMap::new(),
         as_basic_password,
         leeway: Duration::ZERO,
+        rules: TokenRules::default(),
         keys: KeySource::Secret(secret),
+        stale_keys: Duration::from_secs(24 * 3600),
     };
     Arc::new(Issuer::new(settings).unwrap())
 }
@@ -67,6 +69,7 @@ impl Compiled {
 
     fn policy(&self) -> LoginPolicy<'_> {
         LoginPolicy {
+            wish: TokenUse::Write,
             authn: &self.authn,
             identities: &self.identities,
             generation: self.generation,
@@ -105,7 +108,7 @@ fn bearer(token: &str) -> HeaderMap {
     headers(&format!("Bearer {token}"))
 }
 
-fn token(issuer: &Issuer, subject: &str, lifetime: u64) -> String {
+fn token(issuer: &Arc<Issuer>, subject: &str, lifetime: u64) -> String {
     jwt::mint(issuer, subject, &[], Duration::from_secs(lifetime), YEAR_2026).unwrap()
 }
 

@@ -106,14 +106,24 @@ pub const USER_AT_LIVY: &str = "livy_gateway_user_upstream_requests";
 pub const USER_HELD: &str = "livy_gateway_user_held";
 /// What they may hold; memory in bytes, and `+Inf` where nothing limits it.
 pub const USER_QUOTA: &str = "livy_gateway_user_quota";
+/// Fetches of an issuer's signing keys, by `issuer` and `outcome`.
+pub const KEYS_FETCHES: &str = "livy_gateway_signing_keys_fetches_total";
+/// When the signing keys in force were fetched, by `issuer`, in seconds since 1970.
+pub const KEYS_FETCHED_AT: &str = "livy_gateway_signing_keys_fetched_timestamp_seconds";
+/// Signing keys in force, by `issuer`; none closes it.
+pub const KEYS_IN_FORCE: &str = "livy_gateway_signing_keys";
+/// 1 while an issuer's signing keys could not be fetched again, by `issuer`.
+pub const KEYS_STALE: &str = "livy_gateway_signing_keys_stale";
 /// 1, with the `version`.
 pub const BUILD_INFO: &str = "livy_gateway_build_info";
 
 mod directory;
+mod keys;
 mod places;
 mod traffic;
 
 pub use directory::{DirectoryLogin, directory_login};
+pub use keys::{keys_are_of, keys_fetched, keys_not_fetched};
 
 pub use traffic::{TrafficFigures, UserFigures, connection_refused, delayed, rate_limited, traffic};
 
@@ -450,11 +460,24 @@ fn describe() {
             "Sessions at Livy that nobody should use, and what became of them.",
         ),
         (LIVY_RESTARTS, "Restarts of Livy that a list showed."),
+        (
+            KEYS_FETCHES,
+            "Fetches of an issuer's signing keys, by issuer and outcome.",
+        ),
     ];
     for (name, help) in counters {
         metrics::describe_counter!(name, Unit::Count, help);
     }
     let gauges = [
+        (
+            KEYS_FETCHED_AT,
+            "When the signing keys in force were fetched, in seconds since 1970.",
+        ),
+        (KEYS_IN_FORCE, "Signing keys in force, by issuer; none closes it."),
+        (
+            KEYS_STALE,
+            "1 while an issuer's signing keys could not be fetched again.",
+        ),
         (CONNECTIONS, "Client connections open now."),
         (CREDENTIAL_CACHE_ENTRIES, "Credentials in the cache now."),
         (USERS, "Users whose requests are counted now."),

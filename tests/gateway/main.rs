@@ -34,4 +34,5 @@ mod rules;
 mod shutdown;
 mod strangers;
 mod tls;
+mod tokens;
 mod upstream_faults;

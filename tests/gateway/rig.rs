@@ -5,6 +5,8 @@
 mod client;
 #[path = "rig/process.rs"]
 mod process;
+#[path = "rig/signers.rs"]
+mod signers;
 #[path = "rig/tokens.rs"]
 mod tokens;
 
@@ -34,6 +36,7 @@ use tokio::sync::{Mutex, mpsc};
 
 pub(crate) use client::{Client, End, Reply};
 pub(crate) use process::Process;
+pub(crate) use signers::Signer;
 pub(crate) use tokens::{HEADER, Issuer, NOW};
 
 /// The password of alice and bob, and its hash; made for this run.

@@ -19,4 +19,5 @@ mod rig;
 mod htpasswd;
 mod ldap;
 mod ldap_trouble;
+mod oidc;
 mod slapd;

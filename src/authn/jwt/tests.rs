@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use zeroize::Zeroizing;
 
 use super::super::testing::{Signer, jwks};
-use super::super::{Authn, IssuerSettings, KeySet, KeySource};
+use super::super::{Authn, IssuerSettings, KeySet, KeySource, TokenRules};
 use super::*;
 
 /// What the claims must say.
 mod claims;
+/// Which tokens are meant for the gateway, and for how long.
+mod rules;
 /// Which key and which algorithm may have signed.
 mod signatures;
 
@@ -25,7 +26,9 @@ fn settings(algorithms: &[Algorithm], keys: KeySource) -> IssuerSettings {
         required_claims: BTreeMap::new(),
         as_basic_password: true,
         leeway: Duration::from_secs(30),
+        rules: TokenRules::default(),
         keys,
+        stale_keys: Duration::from_secs(24 * 3600),
     }
 }
 
@@ -98,7 +101,7 @@ impl Corp {
 }
 
 fn says(authn: &Authn, token: &str) -> String {
-    words(&authn.verify_token(token, NOW))
+    words(&authn.verify_token(token, NOW, TokenUse::Write))
 }
 
 fn words(verdict: &TokenVerdict) -> String {
@@ -106,7 +109,7 @@ fn words(verdict: &TokenVerdict) -> String {
         TokenVerdict::Subject { subject, .. } => subject.to_string(),
         TokenVerdict::Expired => "expired".into(),
         TokenVerdict::Invalid(reason) => format!("invalid: {reason}"),
-        TokenVerdict::UnknownKey => "unknown key".into(),
+        TokenVerdict::UnknownKey(_) => "unknown key".into(),
     }
 }
 
@@ -115,8 +118,10 @@ fn a_good_token_proves_its_subject_groups_and_end() {
     let corp = Corp::new();
     let mut claims = good_claims();
     claims["groups"] = json!(["analysts", "admins"]);
-    let verdict = corp.authn.verify_token(&corp.token(&claims), NOW);
-    let TokenVerdict::Subject { subject, expires } = verdict else {
+    let verdict = corp
+        .authn
+        .verify_token(&corp.token(&claims), NOW, TokenUse::Write);
+    let TokenVerdict::Subject { subject, expires, .. } = verdict else {
         panic!("{verdict:?}");
     };
     assert_eq!(subject.to_string(), "jwt:corp:alice");
@@ -147,7 +152,7 @@ fn a_token_is_judged_by_the_rules_of_its_own_issuer_alone() {
         says(&authn, &by(&partner, "https://login.example.org/")),
         "invalid: the signature is not the key's"
     );
-    let as_password = |token: &str| words(&authn.verify_password_token(token, NOW));
+    let as_password = |token: &str| words(&authn.verify_password_token(token, NOW, TokenUse::Write));
     assert_eq!(
         as_password(&by(&corp, "https://login.example.org/")),
         "jwt:corp:alice"
@@ -180,14 +185,16 @@ fn a_minted_token_is_one_that_the_issuer_accepts() {
     });
     let hour = Duration::from_secs(3600);
     let token = mint(&corp.authn.issuers[0], "alice", &["analysts".into()], hour, NOW).unwrap();
-    let TokenVerdict::Subject { subject, expires } = corp.authn.verify_token(&token, NOW) else {
+    let TokenVerdict::Subject { subject, expires, .. } =
+        corp.authn.verify_token(&token, NOW, TokenUse::Write)
+    else {
         panic!("not accepted");
     };
     assert_eq!((subject.name(), expires), ("alice", NOW + hour));
     assert_eq!(subject.groups(), [Arc::from("analysts")]);
     assert!(matches!(
         corp.authn
-            .verify_token(&token, NOW + hour + Duration::from_secs(30)),
+            .verify_token(&token, NOW + hour + Duration::from_secs(30), TokenUse::Write),
         TokenVerdict::Expired
     ));
 }
@@ -208,7 +215,7 @@ fn nothing_is_minted_that_would_be_refused_or_without_a_secret() {
     ))
     .unwrap();
     assert!(
-        mint(&issuer, "alice", &[], hour, NOW)
+        mint(&Arc::new(issuer), "alice", &[], hour, NOW)
             .unwrap_err()
             .contains("only HMAC issuers")
     );

@@ -8,7 +8,7 @@ use super::{End, step};
 use crate::authn::personal::PREFIX;
 use crate::authn::{Authn, Checker, PersonalVerdict, Source, Subject};
 use crate::clock::{Clock, SystemClock};
-use crate::denial::Denial;
+use crate::denial::{Denial, LoginSource};
 use crate::directory::{self, Verdict};
 
 /// Whom this pair proves. The password is checked as a request's would be; it is in no cache, and no limit counts it.
@@ -80,7 +80,7 @@ pub(super) fn password(
                         "login",
                         format_args!("not checked: {why} (the client is not told)"),
                     );
-                    Err(Denial::DirectoryUnavailable.into())
+                    Err(Denial::LoginUnavailable(LoginSource::Directory).into())
                 }
                 Verdict::Busy => Err(End::Unknown(anyhow!("the directory was not asked"))),
             }

@@ -1,25 +1,20 @@
 //! Who may prove what, as whom Livy acts, and how fast strangers may try.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ipnet::IpNet;
-use rustls::ClientConfig;
 
 use super::super::files::Secrecy;
 use super::super::problem::nearest;
 use super::super::raw::{
-    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawKeys, RawLdap, RawMap,
-    RawTokens,
+    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawLdap, RawMap, RawTokens,
 };
 use super::super::reader::{Written, Wrong};
-use super::super::tls::{self, Authorities};
-use super::{Context, directory, read};
+use super::{Context, directory, issuers, read};
 use crate::authn::password::Scheme;
-use crate::authn::{Algorithm, Authn, Issuer, IssuerSettings, KeySource, Users, WeakHashes};
+use crate::authn::{Authn, Users, WeakHashes};
 use crate::identity::{DelegateRule, GroupMap, Identities, MapRule, SourceFilter};
 use crate::roles::{Holder, Role, Roles};
 
@@ -41,10 +36,10 @@ pub(super) fn authn(
             "write a table [basic] with users_file = \"users.htpasswd\"",
         );
     }
-    let has_twins = refuse_twins(jwt, context);
+    let has_twins = issuers::refuse_twins(jwt, context);
     let users = basic.map(|basic| users(basic, context));
     let tokens = tokens.map(|tokens| self::tokens::tokens(tokens, context));
-    let issuers: Vec<_> = jwt.iter().map(|jwt| issuer(jwt, context)).collect();
+    let issuers: Vec<_> = jwt.iter().map(|jwt| issuers::issuer(jwt, context)).collect();
     let issuers: Option<Vec<_>> = issuers.into_iter().collect();
     let ldap = ldap.map(|ldap| directory::ldap(ldap, context));
     let realm = basic.map_or_else(
@@ -148,160 +143,6 @@ fn weak_hashes(users: &Users, path: &Path) -> String {
             "{path} holds weak hashes (basic.allow_weak_hashes): {}; set their passwords anew with `livy-gateway users add`",
             found.join(", ")
         )
-    }
-}
-
-/// Two entries of one name or of one issuer could not be told apart later.
-fn refuse_twins(jwt: &[RawJwt], context: &Context<'_>) -> bool {
-    let mut found = false;
-    for (place, entry) in jwt.iter().enumerate() {
-        for earlier in jwt.iter().take(place) {
-            if is_twin(&earlier.name, &entry.name) {
-                found = true;
-                let what = format!("another entry is named {:?} already", entry.name.value);
-                context.wrong("jwt.name", &entry.name, &Wrong::new(what, "write another name"));
-            }
-            if is_twin(&earlier.issuer, &entry.issuer) {
-                found = true;
-                let what = format!("another entry has the issuer {:?} already", entry.issuer.value);
-                context.wrong(
-                    "jwt.issuer",
-                    &entry.issuer,
-                    &Wrong::new(what, "write one entry with the audiences of both"),
-                );
-            }
-        }
-    }
-    found
-}
-
-fn is_twin(one: &Written<String>, other: &Written<String>) -> bool {
-    one.span.is_some() && other.span.is_some() && one.value == other.value
-}
-
-fn issuer(raw: &RawJwt, context: &Context<'_>) -> Option<Arc<Issuer>> {
-    let RawJwt {
-        span: _,
-        name,
-        issuer,
-        audience,
-        algorithms,
-        keys,
-        user_claim,
-        groups_claim,
-        required_claims,
-        as_basic_password,
-        leeway,
-    } = raw;
-    let keys = keys.as_ref().and_then(|keys| key_source(keys, context));
-    let pinned: Vec<_> = algorithms.iter().map(|name| algorithm(name, context)).collect();
-    let pinned: Option<Vec<_>> = pinned.into_iter().collect();
-    // What is missing or wrong was said; the issuer would only say it again.
-    let is_complete =
-        name.span.is_some() && issuer.span.is_some() && !audience.is_empty() && !algorithms.is_empty();
-    let settings = IssuerSettings {
-        name: name.value.clone(),
-        issuer: issuer.value.clone(),
-        audience: audience.iter().map(|audience| audience.value.clone()).collect(),
-        algorithms: pinned.filter(|_| is_complete)?,
-        user_claim: user_claim.value.clone(),
-        groups_claim: groups_claim.as_ref().map(|claim| claim.value.clone()),
-        required_claims: claims(required_claims),
-        as_basic_password: as_basic_password.value,
-        leeway: leeway.value,
-        keys: keys?,
-    };
-    match Issuer::new(settings) {
-        Ok(issuer) => Some(Arc::new(issuer)),
-        Err(what) => {
-            unusable_issuer(raw, &what, context);
-            None
-        }
-    }
-}
-
-/// The issuer's own verdict begins with the key that it is about.
-fn unusable_issuer(raw: &RawJwt, what: &str, context: &Context<'_>) {
-    let (key, what) = what.split_once(": ").unwrap_or(("name", what));
-    let written = match (key, &raw.keys) {
-        ("keys", Some(RawKeys::Url(url))) => url.span.as_ref(),
-        ("keys", Some(RawKeys::File(path))) => path.span.as_ref(),
-        ("keys", Some(RawKeys::Secret(reference))) => reference.span.as_ref(),
-        ("algorithms", _) => raw.algorithms.first().and_then(|name| name.span.as_ref()),
-        (_, _) => None,
-    };
-    let span = written.unwrap_or(&raw.span);
-    context
-        .problems
-        .add(Some(span), format!("`jwt.{key}`: {what}"), "");
-}
-
-fn claims(raw: &[(String, Written<String>)]) -> BTreeMap<String, String> {
-    raw.iter()
-        .map(|(claim, wanted)| (claim.clone(), wanted.value.clone()))
-        .collect()
-}
-
-fn algorithm(name: &Written<String>, context: &Context<'_>) -> Option<Algorithm> {
-    match name.value.parse() {
-        Ok(algorithm) => Some(algorithm),
-        Err(_) => {
-            let known: Vec<_> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
-            let instead = format!("write one of {}", known.join(", "));
-            let what = format!("{:?} is no algorithm that tokens may be signed with", name.value);
-            context.wrong("jwt.algorithms", name, &Wrong::new(what, instead));
-            None
-        }
-    }
-}
-
-fn key_source(raw: &RawKeys, context: &Context<'_>) -> Option<KeySource> {
-    match raw {
-        RawKeys::Url(url) => Some(KeySource::Url(url.value.text.clone())),
-        RawKeys::Secret(reference) => context
-            .files
-            .secret("jwt.keys.secret", reference)
-            .map(KeySource::Secret),
-        RawKeys::File(path) => {
-            let mut content = read(context, "jwt.keys.file", path, Secrecy::Public)?;
-            if tls::holds_private_key(&content) {
-                let wrong = Wrong::new(
-                    "the file holds a private key, which only the issuer may have",
-                    "write the file of its public key, made with: openssl pkey -in KEY -pubout",
-                );
-                context.wrong("jwt.keys.file", path, &wrong);
-                return None;
-            }
-            let is_json = content.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-            let content = std::mem::take(&mut *content);
-            Some(if is_json {
-                KeySource::Jwks(content)
-            } else {
-                KeySource::Public(content)
-            })
-        }
-    }
-}
-
-/// How key sets are fetched, if any is; the operating system's authorities vouch for their servers.
-pub(super) fn key_set_tls(jwt: &[RawJwt], context: &Context<'_>) -> Option<Option<Arc<ClientConfig>>> {
-    let urls = jwt.iter().filter_map(|jwt| match &jwt.keys {
-        Some(RawKeys::Url(url)) => Some(url),
-        Some(RawKeys::File(_) | RawKeys::Secret(_)) | None => None,
-    });
-    let urls: Vec<_> = urls.collect();
-    // Key sets on loopback need no authority.
-    let (url, authorities) = match (urls.iter().find(|url| url.value.is_https), urls.first()) {
-        (Some(https), _) => (https, Authorities::System),
-        (None, Some(http)) => (http, Authorities::Nobody),
-        (None, None) => return Some(None),
-    };
-    match tls::client(authorities) {
-        Ok(config) => Some(Some(config)),
-        Err(wrong) => {
-            context.wrong("jwt.keys.url", url, &wrong);
-            None
-        }
     }
 }
 

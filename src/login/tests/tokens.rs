@@ -1,4 +1,5 @@
 use super::*;
+use crate::denial::LoginSource;
 
 #[tokio::test]
 async fn without_a_users_file_no_password_is_hashed() {
@@ -30,11 +31,11 @@ async fn a_token_of_a_key_that_is_gone_is_refused_at_the_next_request() {
     let compiled = Compiled::new(1, "", &[&issuer], &[]);
     let alice = bearer(&token(&issuer, "alice", 3600));
     assert_eq!(login(&logins, &compiled, &alice).await, user("alice"));
-    issuer.publish(KeySet::default());
+    issuer.close();
     assert_eq!(cached(&logins, &compiled, &alice), None);
     assert_eq!(
         login(&logins, &compiled, &alice).await,
-        Err(Denial::InvalidCredentials)
+        Err(Denial::LoginUnavailable(LoginSource::SigningKeys))
     );
 }
 

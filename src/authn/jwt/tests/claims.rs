@@ -141,9 +141,12 @@ fn groups_are_a_list_of_strings_or_one() {
     let groups = |value: Value| {
         let mut claims = good_claims();
         claims["groups"] = value;
-        match corp.authn.verify_token(&corp.token(&claims), NOW) {
+        match corp
+            .authn
+            .verify_token(&corp.token(&claims), NOW, TokenUse::Write)
+        {
             TokenVerdict::Subject { subject, .. } => subject.groups().join("|"),
-            other @ (TokenVerdict::Expired | TokenVerdict::Invalid(_) | TokenVerdict::UnknownKey) => {
+            other @ (TokenVerdict::Expired | TokenVerdict::Invalid(_) | TokenVerdict::UnknownKey(_)) => {
                 words(&other)
             }
         }
