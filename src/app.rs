@@ -77,7 +77,8 @@ pub struct App {
 impl App {
     /// Binds the listeners and starts `workers` threads that answer on them. The operators' side starts with
     /// [`App::operate`].
-    pub fn start(policy: Policy, clock: Arc<dyn Clock>, workers: usize) -> anyhow::Result<Self> {
+    pub fn start(mut policy: Policy, clock: Arc<dyn Clock>, workers: usize) -> anyhow::Result<Self> {
+        listener::keep_time_by(&clock, &mut policy);
         let admin = bind_alone(policy.admin.address)?;
         let ports = policy
             .listeners

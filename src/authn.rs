@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+pub mod certificate;
 pub mod credentials;
 pub mod issuer;
 pub mod jwt;
@@ -22,6 +23,7 @@ mod token;
 mod token_rules;
 pub mod users;
 
+pub use certificate::{CertificateName, Certificates, ClientAuth};
 pub use credentials::Credentials;
 pub use issuer::{Issuer, IssuerSettings, KeysAt};
 pub use jwt::{MissingKey, TokenUse, TokenVerdict};

@@ -17,15 +17,20 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+use crate::clock::Clock;
 use crate::deadlines::Deadlines;
 use crate::denial::Denial;
 use crate::limits::AddressKey;
-use crate::policy::LivePolicy;
+use crate::login::PresentedCertificate;
+use crate::policy::{LivePolicy, Policy};
 use crate::telemetry::metrics;
 
 /// The client's end of a connection.
@@ -79,6 +84,24 @@ impl Port {
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+/// Has the handshakes under `policy` tell by this clock what is over, as everything else does.
+pub fn keep_time_by(clock: &Arc<dyn Clock>, policy: &mut Policy) {
+    for listener in &mut policy.listeners {
+        if let Some(tls) = &mut listener.tls {
+            Arc::make_mut(tls).time_provider = Arc::new(TlsTime(Arc::clone(clock)));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TlsTime(Arc<dyn Clock>);
+
+impl TimeProvider for TlsTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0.wall()))
     }
 }
 
@@ -208,16 +231,29 @@ async fn serve<H: Handler>(stream: TcpStream, peer: Peer, handler: H, context: C
         .and_then(|listener| listener.tls.clone());
     drop(policy);
     match tls {
-        None => connection::drive(stream, peer, handler, &context).await,
+        None => connection::drive(stream, peer, None, handler, &context).await,
         Some(config) => {
             let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
             match context.deadlines.limit(HANDSHAKE_TIME, handshake).await {
-                Ok(Ok(stream)) => connection::drive(stream, peer, handler, &context).await,
+                Ok(Ok(stream)) => {
+                    let certificate = presented(&stream);
+                    connection::drive(stream, peer, certificate, handler, &context).await;
+                }
                 Ok(Err(error)) => debug!(%error, peer = %peer.address, "the TLS handshake failed"),
                 Err(_) => debug!(peer = %peer.address, "the TLS handshake took too long"),
             }
         }
     }
+}
+
+/// What the client presented in the handshake, now or in the one that this session goes on from.
+fn presented(stream: &TlsStream<TcpStream>) -> Option<Arc<PresentedCertificate>> {
+    let (_, session) = stream.get_ref();
+    let chain = session.peer_certificates()?.iter();
+    let chain = chain
+        .map(|certificate| certificate.clone().into_owned())
+        .collect();
+    Some(Arc::new(PresentedCertificate::new(chain)))
 }
 
 /// Counts a connection while it lives.

@@ -2,8 +2,9 @@
 //! passwords, and the limits of those who are not known yet.
 //!
 //! The order is the cheapest first. A cached credential costs one keyed digest and one look-up, and no limit. A
-//! token is verified in place, which takes microseconds, but for one whose key must be fetched first. A password goes through its address's limits to the
-//! threads of the pool, once however many requests bring it at the same time.
+//! token is verified in place, which takes microseconds, but for one whose key must be fetched first. A password goes
+//! through its address's limits to the threads of the pool, once however many requests bring it at the same time. A
+//! client certificate is looked at only where there is no `Authorization` header, and once for a connection and policy.
 //!
 //! What the users file refused is not kept: a wrong password is slowed down by the limits, and a right one that an
 //! administrator has just set works at once. What a directory refused is, for some seconds, because it may lock accounts.
@@ -29,11 +30,14 @@ use crate::identity::{Identities, Principal};
 use crate::limits::{AddressKey, LoginCounters, LoginLimits, Wait};
 
 mod cache;
+mod certificate;
 mod directory;
 mod flight;
 mod personal;
 mod pool;
 mod token;
+
+pub use certificate::PresentedCertificate;
 
 use directory::Refusals;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use secrecy::SecretString;
 
-use crate::authn::Authn;
+use crate::authn::{Authn, Certificates};
 use crate::body_policy::BodyRules;
 use crate::identity::Identities;
 use crate::limits::{LoginLimits, UserLimits};
@@ -75,6 +75,8 @@ pub struct Listener {
     pub base_paths: Arc<BasePaths>,
     /// Certificate and key, ready to use; none means plain HTTP.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Which client certificates are logins here; none means that nobody is asked for one.
+    pub client_certificates: Option<Arc<Certificates>>,
     /// Connections open at once, over all workers.
     pub max_connections: usize,
     /// How many of them may be of one address; a new one beyond that is closed at once.

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::jwks::{self, JwksFetcher};
 use crate::limits::LiveCounters;
+use crate::listener;
 use crate::login::Logins;
 use crate::policy::{LivePolicy, Policy, Store};
 use crate::telemetry::{logging, metrics};
@@ -90,11 +91,12 @@ impl Reloader {
         Reloaded::Refused(problems)
     }
 
-    fn put_in_force(&mut self, new: Policy, logins: &Logins, users: &LiveCounters) -> Reloaded {
+    fn put_in_force(&mut self, mut new: Policy, logins: &Logins, users: &LiveCounters) -> Reloaded {
         for insecure in &new.insecure {
             warn!(target: logging::NOTICE, "{insecure}");
         }
         metrics::config_loaded(self.clock.wall(), new.insecure.len());
+        listener::keep_time_by(&self.clock, &mut new);
         logins.set_limits(new.limits.strangers);
         users.set_limits(&new.limits.users);
         let old = self.policy.current();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
@@ -22,10 +23,12 @@ use super::raw::{RawAdmin, RawAuthenticate, RawConfig, RawListen, RawLivy, RawLo
 use super::reader::{Written, Wrong};
 use super::tls::{self, Authorities, PairFile};
 use super::units;
+use crate::authn::CertificateName;
 use crate::livy::target::BasePaths;
 use crate::policy::{Admin, Impersonation, Listener, Livy, Log, Policy, Timeouts};
 use crate::rewrite::{Endpoint, UpstreamLogin};
 
+mod certificates;
 mod directory;
 mod holding;
 mod issuers;
@@ -75,10 +78,11 @@ pub(super) fn compile(
         admin,
         livy,
         state,
-        basic,
+        basic: _,
         jwt,
-        ldap,
-        tokens,
+        ldap: _,
+        tokens: _,
+        certificate,
         identity,
         limits,
         quota,
@@ -92,11 +96,17 @@ pub(super) fn compile(
         insecure: RefCell::default(),
         warnings: RefCell::default(),
     };
-    let listeners = listeners(listen, allow_plain_http.value, &context);
+    let listeners = listeners(
+        listen,
+        allow_plain_http.value,
+        certificate.subject.value,
+        &context,
+    );
+    certificates::check(raw, &context);
     let admin = admin_listener(admin, listen, &context);
     let state = holding::state(state, &livy.timeouts, &context);
     let livy = livy_server(livy, &context);
-    let authn = logins::authn(basic.as_ref(), jwt, ldap.as_ref(), tokens.as_ref(), &context);
+    let authn = logins::authn(raw, &context);
     let roles = holding::roles(roles);
     let identities = logins::identities(raw, identity, authn.as_ref(), &roles, &context);
     let jwks_tls = issuers::key_servers_tls(jwt, &context);
@@ -143,7 +153,12 @@ fn log(raw: &RawLog, context: &Context<'_>) -> Log {
     }
 }
 
-fn listeners(raw: &[RawListen], allow_plain_http: bool, context: &Context<'_>) -> Option<Vec<Listener>> {
+fn listeners(
+    raw: &[RawListen],
+    allow_plain_http: bool,
+    subject: CertificateName,
+    context: &Context<'_>,
+) -> Option<Vec<Listener>> {
     for (place, listen) in raw.iter().enumerate() {
         let taken = raw
             .iter()
@@ -160,16 +175,22 @@ fn listeners(raw: &[RawListen], allow_plain_http: bool, context: &Context<'_>) -
     }
     let compiled: Vec<_> = raw
         .iter()
-        .map(|listen| listener(listen, allow_plain_http, context))
+        .map(|listen| listener(listen, allow_plain_http, subject, context))
         .collect();
     compiled.into_iter().collect()
 }
 
-fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> Option<Listener> {
+fn listener(
+    raw: &RawListen,
+    allow_plain_http: bool,
+    subject: CertificateName,
+    context: &Context<'_>,
+) -> Option<Listener> {
     let RawListen {
         address,
         base_paths,
         tls,
+        clients: _,
         allow_plain_http: allowed_here,
         max_connections,
         max_connections_per_address,
@@ -191,7 +212,10 @@ fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> O
             address.value
         ));
     }
-    let server_tls = tls.as_ref().map(|tls| server_tls(tls, context));
+    let certificates = certificates::of_listener(raw, subject, context);
+    let verifier = certificates.iter().flatten().next();
+    let verifier = verifier.map(|certificates| certificates.verifier());
+    let server_tls = tls.as_ref().map(|tls| server_tls(tls, verifier, context));
     let paths: Vec<String> = base_paths.iter().map(|path| path.value.clone()).collect();
     let base_paths = match BasePaths::new(&paths) {
         Ok(paths) => Some(Arc::new(paths)),
@@ -214,12 +238,17 @@ fn listener(raw: &RawListen, allow_plain_http: bool, context: &Context<'_>) -> O
             Some(compiled) => Some(compiled?),
             None => None,
         },
+        client_certificates: certificates?,
         max_connections: usize::try_from(max_connections.value).unwrap_or(usize::MAX),
         max_connections_per_address: max_connections_per_address.value,
     })
 }
 
-fn server_tls(raw: &RawTls, context: &Context<'_>) -> Option<Arc<ServerConfig>> {
+fn server_tls(
+    raw: &RawTls,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+    context: &Context<'_>,
+) -> Option<Arc<ServerConfig>> {
     let RawTls {
         certificate_file,
         key_file,
@@ -231,7 +260,7 @@ fn server_tls(raw: &RawTls, context: &Context<'_>) -> Option<Arc<ServerConfig>> 
         Secrecy::Public,
     );
     let key = read(context, "listen.tls.key_file", key_file, Secrecy::Secret);
-    match tls::server(&chain?, &key?) {
+    match tls::server(&chain?, &key?, clients) {
         Ok(config) => Some(config),
         Err((PairFile::Certificate, wrong)) => {
             context.wrong("listen.tls.certificate_file", certificate_file, &wrong);

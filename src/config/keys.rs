@@ -43,6 +43,7 @@ pub const TABLES: &[&Keys] = &[
     &LDAP_GROUPS,
     &LDAP_TIMEOUTS,
     &TOKENS,
+    &CERTIFICATE,
     &IDENTITY,
     &MAP,
     &DELEGATE,
@@ -75,6 +76,7 @@ pub(super) const TOP: Keys = Keys {
         "jwt",
         "ldap",
         "tokens",
+        "certificate",
         "identity",
         "limits",
         "quota",
@@ -90,11 +92,14 @@ pub(super) const LISTEN: Keys = Keys {
         "address",
         "base_paths",
         "tls",
+        "client_ca_file",
+        "client_certificates",
+        "client_crl_file",
         "allow_plain_http",
         "max_connections",
         "max_connections_per_address",
     ],
-    later: &["client_ca_file", "trusted_proxies", "proxy_protocol"],
+    later: &["trusted_proxies", "proxy_protocol"],
 };
 pub(super) const LISTEN_TLS: Keys = Keys {
     table: "listen.tls",
@@ -205,6 +210,11 @@ pub(super) const LDAP_TIMEOUTS: Keys = Keys {
 pub(super) const TOKENS: Keys = Keys {
     table: "tokens",
     known: &["file"],
+    later: &[],
+};
+pub(super) const CERTIFICATE: Keys = Keys {
+    table: "certificate",
+    known: &["subject"],
     later: &[],
 };
 pub(super) const IDENTITY: Keys = Keys {

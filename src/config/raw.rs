@@ -17,6 +17,7 @@ use super::url::HttpUrl;
 use crate::policy::{Impersonation, LogFormat, LogLevel};
 use crate::rewrite::Impersonate;
 
+mod certificates;
 mod directory;
 mod holding;
 mod jwt;
@@ -25,6 +26,7 @@ mod requests;
 mod values;
 mod whose;
 
+pub(super) use certificates::{RawCertificate, RawClients};
 pub(super) use directory::{RawLdap, RawLdapGroups, RawLdapSearch, RawLdapTimeouts};
 pub(super) use holding::{RawAssumed, RawQuota, RawQuotaFor, RawRoles, RawState, StoreKind};
 pub(super) use jwt::{RawJwt, RawKeyServer, RawKeys};
@@ -46,6 +48,7 @@ pub(super) struct RawConfig {
     pub(super) jwt: Vec<RawJwt>,
     pub(super) ldap: Option<RawLdap>,
     pub(super) tokens: Option<RawTokens>,
+    pub(super) certificate: RawCertificate,
     pub(super) identity: RawIdentity,
     pub(super) limits: RawLimits,
     pub(super) quota: RawQuota,
@@ -54,12 +57,20 @@ pub(super) struct RawConfig {
     pub(super) log: RawLog,
 }
 
+impl RawConfig {
+    /// Whether clients may log in with a certificate anywhere.
+    pub(super) fn takes_certificates(&self) -> bool {
+        self.listen.iter().any(|listen| listen.clients.ca_file.is_some())
+    }
+}
+
 /// `[listen]`, `[[listen]]`
 #[derive(Debug)]
 pub(super) struct RawListen {
     pub(super) address: Written<SocketAddr>,
     pub(super) base_paths: Vec<Written<String>>,
     pub(super) tls: Option<RawTls>,
+    pub(super) clients: RawClients,
     pub(super) allow_plain_http: Written<bool>,
     pub(super) max_connections: Written<u32>,
     pub(super) max_connections_per_address: Written<u32>,
@@ -207,6 +218,7 @@ pub(super) fn read(document: &DeTable<'_>, problems: &Problems) -> RawConfig {
         tokens: top.table("tokens", &keys::TOKENS).map(|table| RawTokens {
             file: table.required("file", "\"tokens\"", PathBuf::new(), path),
         }),
+        certificate: certificates::certificate(top.table("certificate", &keys::CERTIFICATE).as_ref()),
         identity: identity(&section("identity", &keys::IDENTITY)),
         limits: limits::limits(&section("limits", &keys::LIMITS), problems),
         quota: holding::quota(&section("quota", &keys::QUOTA), problems),
@@ -252,6 +264,7 @@ fn listen(table: &Reader<'_>) -> RawListen {
         address: table.required("address", "\"127.0.0.1:8443\"", STAND_IN_ADDRESS, socket_address),
         base_paths: base_paths.unwrap_or_else(|| vec![Written::default_of(DEFAULT_BASE_PATH.to_owned())]),
         tls,
+        clients: certificates::clients(table),
         allow_plain_http: table.flag("allow_plain_http", false),
         max_connections: table.count("max_connections", DEFAULT_CONNECTIONS),
         max_connections_per_address: table

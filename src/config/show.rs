@@ -16,6 +16,7 @@ use crate::body_policy::rules::ConfMode;
 use crate::policy::{Impersonation, LogFormat, Policy};
 use crate::rewrite::Impersonate;
 
+mod certificates;
 mod directory;
 mod holding;
 mod jwt;
@@ -67,6 +68,7 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         jwt,
         ldap,
         tokens,
+        certificate,
         identity,
         limits,
         quota,
@@ -108,6 +110,9 @@ pub(super) fn effective(raw: &RawConfig) -> String {
         page.header("[tokens]");
         page.text("file", file, file.value.display());
     }
+    if raw.takes_certificates() {
+        certificates::certificate(&mut page, certificate);
+    }
     show_identity(&mut page, identity);
     limits::limits(&mut page, limits);
     holding::quota(&mut page, quota);
@@ -132,6 +137,7 @@ fn show_listen(page: &mut Page, raw: &RawListen) {
         address,
         base_paths,
         tls,
+        clients,
         allow_plain_http,
         max_connections,
         max_connections_per_address,
@@ -146,6 +152,7 @@ fn show_listen(page: &mut Page, raw: &RawListen) {
         max_connections_per_address,
         max_connections_per_address.value,
     );
+    certificates::clients(page, clients);
     if let Some(tls) = tls {
         page.header("[listen.tls]");
         page.text(
@@ -362,6 +369,7 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
     if let Some(tokens) = &policy.authn.tokens {
         let _ = writeln!(out, "login      {}", counted(tokens.len(), "personal token"));
     }
+    certificates::summary(&mut out, raw);
     let mapped = match raw.identity.map.len() {
         0 => "each login is the Livy user of the same name".to_owned(),
         rules => counted(rules, "rule"),

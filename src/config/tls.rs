@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::ResolvesServerCert;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -24,8 +25,15 @@ pub(super) enum PairFile {
     Key,
 }
 
-/// The settings of a listener with this certificate chain and private key: TLS 1.2 and 1.3, HTTP/1.1 only.
-pub(super) fn server(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, (PairFile, Wrong)> {
+/// The settings of a listener with this certificate chain and private key: TLS 1.2 and 1.3, HTTP/1.1 only. Clients are
+/// asked for a certificate if there is somebody to judge it.
+///
+/// Sessions are remembered in these settings alone, so after a reload nobody resumes one that other settings allowed.
+pub(super) fn server(
+    chain: &[u8],
+    key: &[u8],
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<Arc<ServerConfig>, (PairFile, Wrong)> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let chain = certificates(chain).map_err(|wrong| (PairFile::Certificate, wrong))?;
     let key = private_key(key).map_err(|wrong| (PairFile::Key, wrong))?;
@@ -34,7 +42,10 @@ pub(super) fn server(chain: &[u8], key: &[u8]) -> Result<Arc<ServerConfig>, (Pai
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(VERSIONS)
         .map_err(|error| unusable_pair(&error))?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+    let clients = clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth);
+    let mut config = builder
+        .with_client_cert_verifier(clients)
+        .with_cert_resolver(resolver);
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
     Ok(Arc::new(config))
 }
@@ -93,7 +104,8 @@ pub(super) fn holds_private_key(pem: &[u8]) -> bool {
     PrivateKeyDer::from_pem_slice(pem).is_ok() || is_encrypted_key(pem)
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
+/// The certificates of a PEM file.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
     let instead =
         "write a file with certificates in PEM: -----BEGIN CERTIFICATE-----, the server's own first";
     let found: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();
@@ -104,6 +116,17 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Wrong> {
             "write the certificate's file here; are the two files swapped?",
         )),
         Ok(_) => Err(Wrong::new("the file holds no certificate in PEM", instead)),
+        Err(_) => Err(Wrong::new("the file is damaged PEM", instead)),
+    }
+}
+
+/// The revocation lists of a PEM file.
+pub(super) fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Wrong> {
+    let instead = "write a file with revocation lists in PEM: -----BEGIN X509 CRL-----; one in DER is converted with: openssl crl -inform DER";
+    let found: Result<Vec<_>, pem::Error> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(Wrong::new("the file holds no revocation list in PEM", instead)),
         Err(_) => Err(Wrong::new("the file is damaged PEM", instead)),
     }
 }

@@ -103,9 +103,7 @@ impl Gateway {
         report.inquired(inquiry.topic);
         browser::check_origin(inquiry.method, &head.headers)?;
         check_expectation(&head.headers)?;
-        let principal = self
-            .authenticate(policy, &head.headers, inquiry.method, peer)
-            .await?;
+        let principal = self.authenticate(policy, head, inquiry.method, peer).await?;
         report.identified(&principal);
         let names = named(inquiry.requested_user.as_deref(), None);
         let acting = policy.identities.acting(&principal, peer.address.ip(), &names)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -30,7 +30,7 @@ use crate::livy::multipart::MultipartRewriter;
 use crate::livy::operation::{BodyKind, JsonBody, Method, Operation};
 use crate::livy::route::{Call, Routed, route};
 use crate::livy::target::Target;
-use crate::login::LoginPolicy;
+use crate::login::{LoginPolicy, PresentedCertificate};
 use crate::policy::Policy;
 
 impl Gateway {
@@ -62,9 +62,7 @@ impl Gateway {
         browser::check_origin(call.method, &head.headers)?;
         check_expectation(&head.headers)?;
 
-        let principal = self
-            .authenticate(policy, &head.headers, call.method, peer)
-            .await?;
+        let principal = self.authenticate(policy, &head, call.method, peer).await?;
         report.identified(&principal);
         let acting = policy.identities.acting(
             &principal,
@@ -181,7 +179,7 @@ impl Gateway {
     pub(super) async fn authenticate(
         &self,
         policy: &Policy,
-        headers: &HeaderMap,
+        head: &Parts,
         method: Method,
         peer: Peer,
     ) -> Result<Arc<Principal>, Denial> {
@@ -197,11 +195,16 @@ impl Gateway {
             wish,
         };
         let logins = &self.0.shared.logins;
-        match logins.cached(&login, headers) {
-            Some(principal) => Ok(principal),
-            // Boxed as all that is rare: its future would be carried along by every request.
-            None => Box::pin(logins.authenticate(&login, headers, peer.address.ip())).await,
+        if let Some(principal) = logins.cached(&login, &head.headers) {
+            return Ok(principal);
         }
+        if let Some(certificate) = only_certificate(head) {
+            let listener = policy.listeners.get(peer.listener);
+            let certificates = listener.and_then(|listener| listener.client_certificates.as_deref());
+            return logins.by_certificate(&login, certificates, certificate);
+        }
+        // Boxed as all that is rare: its future would be carried along by every request.
+        Box::pin(logins.authenticate(&login, &head.headers, peer.address.ip())).await
     }
 
     /// Reads and checks the body as the operation wants it. For whom a creation runs may stand in it.
@@ -293,6 +296,17 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The certificate of the request's connection, if it is the credential. Whoever writes an `Authorization` header means
+/// that one: a header that is wrong must not end in being somebody else.
+fn only_certificate(head: &Parts) -> Option<&PresentedCertificate> {
+    if head.headers.contains_key(AUTHORIZATION) {
+        return None;
+    }
+    head.extensions
+        .get::<Arc<PresentedCertificate>>()
+        .map(AsRef::as_ref)
 }
 
 /// A service that may act for others says only in the body for whom it creates.

@@ -25,10 +25,17 @@ use super::framing::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::strict_io::{Connection, Phase, REFUSED, StrictIo};
 use super::{Context, Handler, Peer};
 use crate::denial::Denial;
+use crate::login::PresentedCertificate;
 
-/// Serves the requests of one connection, in order.
-pub(super) async fn drive<S, H>(socket: S, peer: Peer, handler: H, context: &Context)
-where
+/// Serves the requests of one connection, in order. Each request carries the connection's certificate along, if there is
+/// one, as an extension.
+pub(super) async fn drive<S, H>(
+    socket: S,
+    peer: Peer,
+    certificate: Option<Arc<PresentedCertificate>>,
+    handler: H,
+    context: &Context,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
@@ -50,7 +57,10 @@ where
             move |request| Box::pin(answer(handler.clone(), peer, Arc::clone(&connection), request))
         });
     let of = Arc::clone(&connection);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(Arc::clone(certificate));
+        }
         let last = Last(Arc::clone(&of));
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         // Ready without being asked: no layer here waits.
@@ -260,7 +270,7 @@ mod tests {
             address: "127.0.0.1:9".parse().unwrap(),
             listener: 0,
         };
-        tokio::spawn(async move { drive(server, peer, Odd, &context).await });
+        tokio::spawn(async move { drive(server, peer, None, Odd, &context).await });
         (client, drain)
     }
 

@@ -12,6 +12,7 @@ use crate::authn::{Algorithm, Issuer, IssuerSettings, KeySource, TokenRules, Use
 use crate::clock::ManualClock;
 use crate::identity::MapRule;
 
+mod certificates;
 mod limits;
 mod tokens;
 

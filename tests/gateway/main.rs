@@ -15,6 +15,7 @@ mod admin;
 mod admission;
 mod audit;
 mod bodies;
+mod certificates;
 mod corpus;
 mod figures;
 mod hdinsight;

@@ -1,6 +1,8 @@
 //! A whole gateway between a test and a simulated Livy, on a clock that the test moves.
 
 // Named, because `providers` takes this file too, from another folder.
+#[path = "rig/authority.rs"]
+mod authority;
 #[path = "rig/client.rs"]
 mod client;
 #[path = "rig/process.rs"]
@@ -34,6 +36,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 
+pub(crate) use authority::{Authority, Badge};
 pub(crate) use client::{Client, End, Reply};
 pub(crate) use process::Process;
 pub(crate) use signers::Signer;

@@ -8,9 +8,7 @@ use ipnet::IpNet;
 
 use super::super::files::Secrecy;
 use super::super::problem::nearest;
-use super::super::raw::{
-    RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawJwt, RawLdap, RawMap, RawTokens,
-};
+use super::super::raw::{RawAuthenticate, RawBasic, RawConfig, RawDelegate, RawIdentity, RawMap};
 use super::super::reader::{Written, Wrong};
 use super::{Context, directory, issuers, read};
 use crate::authn::password::Scheme;
@@ -21,14 +19,11 @@ use crate::roles::{Holder, Role, Roles};
 mod tokens;
 
 /// The verifiers. There is at least one: an open gateway cannot be configured.
-pub(super) fn authn(
-    basic: Option<&RawBasic>,
-    jwt: &[RawJwt],
-    ldap: Option<&RawLdap>,
-    tokens: Option<&RawTokens>,
-    context: &Context<'_>,
-) -> Option<Authn> {
-    if basic.is_none() && jwt.is_empty() && ldap.is_none() && tokens.is_none() {
+pub(super) fn authn(raw: &RawConfig, context: &Context<'_>) -> Option<Authn> {
+    let (basic, jwt) = (raw.basic.as_ref(), raw.jwt.as_slice());
+    let (ldap, tokens) = (raw.ldap.as_ref(), raw.tokens.as_ref());
+    let has_others = raw.takes_certificates() || tokens.is_some() || ldap.is_some();
+    if basic.is_none() && jwt.is_empty() && !has_others {
         let title = "nobody could log in: there is no [basic], [[jwt]], [ldap] or [tokens]";
         context.problems.add(
             None,
@@ -160,7 +155,10 @@ pub(super) fn identities(
         map,
         delegate,
     } = identity;
-    let sources = raw.jwt.len() + usize::from(raw.basic.is_some()) + usize::from(raw.ldap.is_some());
+    let sources = raw.jwt.len()
+        + usize::from(raw.basic.is_some())
+        + usize::from(raw.ldap.is_some())
+        + usize::from(raw.takes_certificates());
     if sources > 1 && map.is_empty() {
         let title = format!(
             "there are {sources} sources of identities and no [[identity.map]]: two of them may know different people by one name"
@@ -388,11 +386,13 @@ fn known_source(source: &str, config: &RawConfig) -> Result<(), Wrong> {
     let issuers = named.map(|jwt| format!("jwt:{}", jwt.name.value));
     let ldap = config.ldap.as_ref().map(|_| "ldap".to_owned());
     let tokens = config.tokens.as_ref().map(|_| "token".to_owned());
+    let certificate = config.takes_certificates().then(|| "certificate".to_owned());
     let known: Vec<String> = basic
         .into_iter()
         .chain(issuers)
         .chain(ldap)
         .chain(tokens)
+        .chain(certificate)
         .collect();
     // That there is no login at all was said.
     if known.is_empty() || known.iter().any(|known| known == source) {

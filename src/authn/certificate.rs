@@ -1,0 +1,204 @@
+//! Client certificates: whether an authority vouches for one at this moment, and which of its names is the subject.
+//!
+//! TLS has proven that the client holds the certificate's key. Whether the certificate is good is asked again here, since
+//! a connection may outlive the trust in who opened it. Names are read from the parsed certificate and taken as they
+//! stand; a certificate that has two names of the wanted kind names nobody.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{CertificateError, RootCertStore};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::{Source, Subject};
+
+mod names;
+
+pub use names::{CertificateName, Leaf};
+
+/// Whose certificates are good at a listener, and which of their names counts.
+#[derive(Clone)]
+pub struct Certificates {
+    verifier: Arc<dyn ClientCertVerifier>,
+    subject: CertificateName,
+}
+
+/// Whether TLS insists on a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Who has none may log in otherwise.
+    Optional,
+    /// Without a good one there is no connection.
+    Required,
+}
+
+impl ClientAuth {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Optional, Self::Required];
+
+    /// As the configuration writes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+}
+
+/// Why certificates cannot be judged as configured, in words for the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificatesProblem {
+    /// One of the authorities is none.
+    Authority(String),
+    /// The revocation lists cannot be used.
+    Revocations(String),
+}
+
+/// What a good certificate proves.
+#[derive(Debug)]
+pub struct CertificateProof {
+    /// Whom it names.
+    pub subject: Subject,
+    /// The first moment at which it is over, since 1970.
+    pub expires: Duration,
+}
+
+impl Certificates {
+    /// Takes certificates for which one of `authorities` vouches, directly or through others that the client sends. With
+    /// `revocations`, each certificate on that path must be in no list, and its issuer must have a list that is in force:
+    /// what cannot be known is refused.
+    pub fn new(
+        authorities: Vec<CertificateDer<'static>>,
+        revocations: Vec<CertificateRevocationListDer<'static>>,
+        auth: ClientAuth,
+        subject: CertificateName,
+    ) -> Result<Self, CertificatesProblem> {
+        check_authorities(&authorities, &revocations)?;
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots
+                .add(authority)
+                .map_err(|error| CertificatesProblem::Authority(error.to_string()))?;
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(revocations)
+            .enforce_revocation_expiration();
+        let builder = match auth {
+            ClientAuth::Optional => builder.allow_unauthenticated(),
+            ClientAuth::Required => builder,
+        };
+        let verifier = builder
+            .build()
+            .map_err(|error| CertificatesProblem::Revocations(error.to_string()))?;
+        Ok(Self { verifier, subject })
+    }
+
+    /// What TLS asks during the handshake.
+    pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        Arc::clone(&self.verifier)
+    }
+
+    /// Which name counts.
+    pub const fn subject(&self) -> CertificateName {
+        self.subject
+    }
+
+    /// Judges what a client presented, its own certificate first, at `now_wall` since 1970. The error is for the log; the
+    /// client is not told.
+    pub fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now_wall: Duration,
+    ) -> Result<CertificateProof, String> {
+        let (own, issuers) = chain.split_first().ok_or("there is no certificate")?;
+        self.verifier
+            .verify_client_cert(own, issuers, UnixTime::since_unix_epoch(now_wall))
+            .map_err(|error| in_words(&error))?;
+        let leaf = Leaf::read(own)?;
+        let name = leaf.only(self.subject)?;
+        Ok(CertificateProof {
+            subject: Subject::proven(Source::Certificate, name, []),
+            expires: leaf.expires,
+        })
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whoever holds the key of a certificate in this list can make certificates in anybody's name, so a client's own must not
+/// get in among them. An authority without a list would lock all its clients out.
+fn check_authorities(
+    authorities: &[CertificateDer<'_>],
+    revocations: &[CertificateRevocationListDer<'_>],
+) -> Result<(), CertificatesProblem> {
+    let mut lists = Vec::with_capacity(revocations.len());
+    for list in revocations {
+        let (_, list) = CertificateRevocationList::from_der(list)
+            .map_err(|_| CertificatesProblem::Revocations("a list in it cannot be read".into()))?;
+        lists.push(list);
+    }
+    for authority in authorities {
+        let (_, authority) = X509Certificate::from_der(authority)
+            .map_err(|_| CertificatesProblem::Authority("a certificate in it cannot be read".into()))?;
+        let subject = authority.subject();
+        if !authority.is_ca() {
+            return Err(CertificatesProblem::Authority(format!(
+                "the certificate of {} is no authority's: it is not marked as one (CA:TRUE)",
+                names::in_words(subject)
+            )));
+        }
+        if !lists.is_empty()
+            && !lists
+                .iter()
+                .any(|list| list.issuer().as_raw() == subject.as_raw())
+        {
+            return Err(CertificatesProblem::Revocations(format!(
+                "it has no list of {}, so no certificate of that authority would be taken",
+                names::in_words(subject)
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn in_words(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(error) = error else {
+        return error.to_string();
+    };
+    let known = [
+        (
+            CertificateError::UnknownIssuer,
+            "no authority of this listener vouches for it",
+        ),
+        (
+            CertificateError::BadSignature,
+            "the authority that it names did not sign it",
+        ),
+        (CertificateError::Revoked, "its authority has revoked it"),
+        (
+            CertificateError::UnknownRevocationStatus,
+            "one of the authorities on its path has no list in client_crl_file",
+        ),
+    ];
+    let words = known.iter().find(|(known, _)| known == error);
+    words.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! The names in a certificate.
+
+use std::time::Duration;
+
+use x509_parser::asn1_rs::{Class, Tag};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+use crate::denial::quotable;
+
+/// A kind of name that a certificate may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateName {
+    /// The common name in its subject.
+    Cn,
+    /// An e-mail address among its alternative names.
+    SanEmail,
+    /// A host name among its alternative names.
+    SanDns,
+    /// A URI among its alternative names, such as a SPIFFE id.
+    SanUri,
+}
+
+impl CertificateName {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Cn, Self::SanEmail, Self::SanDns, Self::SanUri];
+
+    /// As the configuration writes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cn => "cn",
+            Self::SanEmail => "san_email",
+            Self::SanDns => "san_dns",
+            Self::SanUri => "san_uri",
+        }
+    }
+}
+
+/// What a client's own certificate says. Nothing of it is proven by reading it.
+#[derive(Debug)]
+pub struct Leaf {
+    /// Whose it is, for people.
+    pub subject: String,
+    /// Who made it, for people.
+    pub issuer: String,
+    /// The first moment at which it is over, since 1970.
+    pub expires: Duration,
+    /// Every name that it has; none where one of the kind is there and cannot be read.
+    names: Vec<(CertificateName, Option<String>)>,
+}
+
+impl Leaf {
+    /// Reads it from DER.
+    pub fn read(der: &[u8]) -> Result<Self, String> {
+        let (rest, certificate) =
+            X509Certificate::from_der(der).map_err(|_| "the certificate cannot be read")?;
+        if !rest.is_empty() {
+            return Err("something follows the certificate".into());
+        }
+        let mut names: Vec<_> = certificate
+            .subject()
+            .iter_common_name()
+            .map(|name| (CertificateName::Cn, text(name)))
+            .collect();
+        let alternative = certificate
+            .subject_alternative_name()
+            .map_err(|_| "its alternative names cannot be read")?;
+        if let Some(alternative) = alternative {
+            names.extend(alternative.value.general_names.iter().filter_map(kind_and_text));
+        }
+        let last_second = certificate.validity().not_after.timestamp();
+        Ok(Self {
+            subject: in_words(certificate.subject()),
+            issuer: in_words(certificate.issuer()),
+            // It holds during that second too (RFC 5280 §4.1.2.5).
+            expires: Duration::from_secs(u64::try_from(last_second).unwrap_or(0).saturating_add(1)),
+            names,
+        })
+    }
+
+    /// The one name of this kind, if it may be a subject's. The error says why not, without a name that may be odd.
+    pub fn only(&self, kind: CertificateName) -> Result<&str, String> {
+        let word = kind.word();
+        let mut of_kind = self.names.iter().filter(|(of, _)| *of == kind);
+        let (_, name) = of_kind.next().ok_or_else(|| format!("it has no {word}"))?;
+        if of_kind.next().is_some() {
+            return Err(format!("it has more than one {word}"));
+        }
+        let is_fit = |name: &&str| {
+            !name.trim().is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
+        };
+        name.as_deref().filter(is_fit).ok_or_else(|| {
+            format!("its {word} is empty, too long, holds control characters or is in an odd encoding")
+        })
+    }
+
+    /// All names, for people.
+    pub fn names(&self) -> impl Iterator<Item = (CertificateName, String)> {
+        let shown = |name: &Option<String>| name.as_deref().map_or("(unreadable)".to_owned(), quotable);
+        self.names.iter().map(move |(kind, name)| (*kind, shown(name)))
+    }
+}
+
+/// UTF-8 and printable strings only: others could be decoded in several ways (RFC 5280 §4.1.2.4 keeps them for old
+/// certificates).
+fn text(name: &AttributeTypeAndValue<'_>) -> Option<String> {
+    let value = name.attr_value();
+    let text = std::str::from_utf8(value.data).ok()?;
+    let is_read = value.class() == Class::Universal
+        && (value.tag() == Tag::Utf8String || (value.tag() == Tag::PrintableString && text.is_ascii()));
+    is_read.then(|| text.to_owned())
+}
+
+fn kind_and_text(name: &GeneralName<'_>) -> Option<(CertificateName, Option<String>)> {
+    // RFC 5280 §4.2.1.6: all three are ASCII.
+    let ascii = |text: &str| text.is_ascii().then(|| text.to_owned());
+    match name {
+        GeneralName::RFC822Name(text) => Some((CertificateName::SanEmail, ascii(text))),
+        GeneralName::DNSName(text) => Some((CertificateName::SanDns, ascii(text))),
+        GeneralName::URI(text) => Some((CertificateName::SanUri, ascii(text))),
+        GeneralName::Invalid(Tag(1), _) => Some((CertificateName::SanEmail, None)),
+        GeneralName::Invalid(Tag(2), _) => Some((CertificateName::SanDns, None)),
+        GeneralName::Invalid(Tag(6), _) => Some((CertificateName::SanUri, None)),
+        GeneralName::Invalid(..)
+        | GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::IPAddress(_)
+        | GeneralName::RegisteredID(_) => None,
+    }
+}
+
+pub(super) fn in_words(name: &X509Name<'_>) -> String {
+    quotable(&name.to_string())
+}
+
+/// As of a token's subject.
+const NAME_BYTES_MAX: usize = 256;

@@ -1,0 +1,367 @@
+use rcgen::string::{BmpString, Ia5String, PrintableString, TeletexString};
+use rcgen::{
+    CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, KeyPair,
+    SanType, SerialNumber,
+};
+
+use super::testing::{Authority, NOW, at, client, named};
+use super::*;
+
+fn now() -> Duration {
+    Duration::from_secs(NOW)
+}
+
+fn trusting(authority: &Authority, subject: CertificateName) -> Certificates {
+    Certificates::new(
+        vec![authority.certificate()],
+        Vec::new(),
+        ClientAuth::Optional,
+        subject,
+    )
+    .unwrap()
+}
+
+/// The name that is proven now, or why none is.
+fn judge(certificates: &Certificates, chain: &[CertificateDer<'_>]) -> Result<String, String> {
+    let proof = certificates.verify(chain, now())?;
+    assert_eq!(*proof.subject.source(), Source::Certificate);
+    Ok(proof.subject.name().to_owned())
+}
+
+/// The same for one certificate of an authority that is trusted.
+fn name_in(subject: CertificateName, params: &CertificateParams) -> Result<String, String> {
+    let authority = Authority::new("clients");
+    judge(&trusting(&authority, subject), &[authority.signs(params)])
+}
+
+#[track_caller]
+fn refused(outcome: Result<String, String>, because: &str) {
+    let why = outcome.expect_err("it is no good");
+    assert!(why.contains(because), "{why}");
+}
+
+fn ia5(text: &str) -> Ia5String {
+    text.try_into().unwrap()
+}
+
+fn with_names(names: Vec<SanType>) -> CertificateParams {
+    let mut params = client("alice");
+    params.subject_alt_names = names;
+    params
+}
+
+#[test]
+fn a_certificate_of_a_trusted_authority_proves_its_common_name() {
+    assert_eq!(name_in(CertificateName::Cn, &client("alice")), Ok("alice".into()));
+    let printable = DnValue::PrintableString(PrintableString::try_from("alice").unwrap());
+    assert_eq!(
+        name_in(CertificateName::Cn, &client(printable)),
+        Ok("alice".into())
+    );
+    assert_eq!(
+        name_in(CertificateName::Cn, &client(" Ａlice ")),
+        Ok(" Ａlice ".into()),
+        "neither trimmed nor folded"
+    );
+}
+
+#[test]
+fn nobody_but_a_configured_authority_can_vouch() {
+    let ours = Authority::new("clients");
+    let other = Authority::new("clients");
+    let certificates = trusting(&ours, CertificateName::Cn);
+    refused(
+        judge(&certificates, &[other.signs(&client("alice"))]),
+        "did not sign it",
+    );
+    let key = KeyPair::generate().unwrap();
+    let by_itself = client("alice").self_signed(&key).unwrap();
+    refused(
+        judge(&certificates, &[by_itself.der().clone()]),
+        "no authority of this listener",
+    );
+    refused(judge(&certificates, &[]), "no certificate");
+    assert!(judge(&certificates, &[ours.certificate()]).is_err());
+}
+
+#[test]
+fn an_authority_below_a_trusted_one_vouches_if_the_client_sends_it() {
+    let root = Authority::new("root");
+    let below = root.below("team");
+    let alices = KeyPair::generate().unwrap();
+    let own = below.signs_for(&alices, &client("alice"));
+    let certificates = trusting(&root, CertificateName::Cn);
+    assert_eq!(
+        judge(&certificates, &[own.clone(), below.certificate()]),
+        Ok("alice".into())
+    );
+    refused(
+        judge(&certificates, std::slice::from_ref(&own)),
+        "no authority of this listener",
+    );
+
+    // A client cannot vouch for another.
+    let issuer = rcgen::Issuer::new(client("alice"), alices);
+    let key = KeyPair::generate().unwrap();
+    let forged = client("bob").signed_by(&key, &issuer).unwrap();
+    refused(
+        judge(&certificates, &[forged.der().clone(), own, below.certificate()]),
+        "EndEntityUsedAsCa",
+    );
+}
+
+#[test]
+fn it_holds_from_its_first_second_to_its_last() {
+    let authority = Authority::new("clients");
+    let certificates = trusting(&authority, CertificateName::Cn);
+    let chain = [authority.signs(&client("alice"))];
+    for (second, holds) in [
+        (NOW - 3601, false),
+        (NOW - 3600, true),
+        (NOW + 3600, true),
+        (NOW + 3601, false),
+    ] {
+        let proof = certificates.verify(&chain, Duration::from_secs(second));
+        assert_eq!(proof.is_ok(), holds, "{second}");
+        if let Ok(proof) = proof {
+            assert_eq!(proof.expires, Duration::from_secs(NOW + 3601));
+        }
+    }
+}
+
+#[test]
+fn a_certificate_for_servers_is_no_clients() {
+    let mut server = client("alice");
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    assert!(name_in(CertificateName::Cn, &server).is_err());
+    server
+        .extended_key_usages
+        .push(ExtendedKeyUsagePurpose::ClientAuth);
+    assert_eq!(name_in(CertificateName::Cn, &server), Ok("alice".into()));
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_and_so_is_what_cannot_be_known() {
+    let root = Authority::new("root");
+    let below = root.below("team");
+    let with_lists = |lists| {
+        Certificates::new(
+            vec![root.certificate()],
+            lists,
+            ClientAuth::Optional,
+            CertificateName::Cn,
+        )
+        .unwrap()
+    };
+    let mut params = client("alice");
+    params.serial_number = Some(SerialNumber::from(7));
+    let alice = root.signs(&params);
+    params.serial_number = Some(SerialNumber::from(8));
+    let other = root.signs(&params);
+    let in_force = NOW + 60;
+
+    let certificates = with_lists(vec![root.revokes(&[7], in_force)]);
+    refused(judge(&certificates, &[alice]), "has revoked it");
+    assert_eq!(
+        judge(&certificates, std::slice::from_ref(&other)),
+        Ok("alice".into())
+    );
+
+    let chain = [below.signs(&params), below.certificate()];
+    refused(judge(&certificates, &chain), "has no list in client_crl_file");
+    let both = vec![root.revokes(&[], in_force), below.revokes(&[7], in_force)];
+    assert_eq!(judge(&with_lists(both), &chain), Ok("alice".into()));
+    let both = vec![root.revokes(&[], in_force), below.revokes(&[8], in_force)];
+    refused(judge(&with_lists(both), &chain), "has revoked it");
+
+    let certificates = with_lists(vec![root.revokes(&[], NOW - 1)]);
+    assert!(
+        judge(&certificates, &[other]).is_err(),
+        "a list that is out of date proves nothing"
+    );
+}
+
+#[test]
+fn a_list_must_be_there_for_each_authority_and_be_its_own() {
+    let ours = Authority::new("clients");
+    let other = Authority::new("others");
+    let outcome = Certificates::new(
+        vec![ours.certificate(), other.certificate()],
+        vec![ours.revokes(&[], NOW + 60)],
+        ClientAuth::Optional,
+        CertificateName::Cn,
+    );
+    let Err(CertificatesProblem::Revocations(why)) = outcome else {
+        panic!("one authority has no list")
+    };
+    assert!(why.contains("CN=others"), "{why}");
+
+    // A list that somebody else signed in the authority's name.
+    let namesake = Authority::new("clients");
+    let certificates = Certificates::new(
+        vec![ours.certificate()],
+        vec![namesake.revokes(&[], NOW + 60)],
+        ClientAuth::Optional,
+        CertificateName::Cn,
+    )
+    .unwrap();
+    assert!(judge(&certificates, &[ours.signs(&client("alice"))]).is_err());
+}
+
+#[test]
+fn a_clients_certificate_is_no_authority() {
+    let authority = Authority::new("clients");
+    let outcome = Certificates::new(
+        vec![authority.signs(&client("alice"))],
+        Vec::new(),
+        ClientAuth::Optional,
+        CertificateName::Cn,
+    );
+    let Err(CertificatesProblem::Authority(why)) = outcome else {
+        panic!("whoever holds its key could become anybody")
+    };
+    assert!(why.contains("CN=alice") && why.contains("CA:TRUE"), "{why}");
+}
+
+#[test]
+fn two_common_names_or_none_name_nobody() {
+    let mut twice = client("alice");
+    // The common name's own number: rcgen holds one value for each type.
+    twice
+        .distinguished_name
+        .push(DnType::CustomDnType(vec![2, 5, 4, 3]), "bob");
+    refused(name_in(CertificateName::Cn, &twice), "more than one cn");
+    let mut nameless = client("alice");
+    nameless.distinguished_name = DistinguishedName::new();
+    nameless
+        .distinguished_name
+        .push(DnType::OrganizationName, "CN=alice");
+    refused(name_in(CertificateName::Cn, &nameless), "it has no cn");
+}
+
+#[test]
+fn a_name_is_read_whole_or_not_at_all() {
+    for odd in ["", "  ", "alice\0bob", "alice\n", "\u{1b}[2Jalice", "alice\u{85}"] {
+        refused(name_in(CertificateName::Cn, &client(odd)), "its cn is empty");
+    }
+    refused(name_in(CertificateName::Cn, &client("a".repeat(257))), "too long");
+    assert_eq!(
+        name_in(CertificateName::Cn, &client("alice,CN=bob/CN=carol")),
+        Ok("alice,CN=bob/CN=carol".into())
+    );
+}
+
+#[test]
+fn encodings_that_can_be_read_in_several_ways_are_refused() {
+    let wide = DnValue::BmpString(BmpString::try_from("alice").unwrap());
+    let teletex = DnValue::TeletexString(TeletexString::try_from("alice").unwrap());
+    let ia5 = DnValue::Ia5String(ia5("alice"));
+    for value in [wide, teletex, ia5] {
+        refused(name_in(CertificateName::Cn, &client(value)), "odd encoding");
+    }
+}
+
+#[test]
+fn each_kind_of_alternative_name_is_its_own() {
+    let names = vec![
+        SanType::Rfc822Name(ia5("alice@example.org")),
+        SanType::DnsName(ia5("alice.example.org")),
+        SanType::URI(ia5("spiffe://example.org/alice")),
+        SanType::IpAddress([10, 0, 0, 1].into()),
+    ];
+    let params = with_names(names);
+    for (kind, expected) in [
+        (CertificateName::Cn, "alice"),
+        (CertificateName::SanEmail, "alice@example.org"),
+        (CertificateName::SanDns, "alice.example.org"),
+        (CertificateName::SanUri, "spiffe://example.org/alice"),
+    ] {
+        assert_eq!(name_in(kind, &params), Ok(expected.into()));
+    }
+}
+
+#[test]
+fn an_alternative_name_must_be_the_only_one_of_its_kind() {
+    let uris = ["spiffe://example.org/alice", "spiffe://example.org/bob"];
+    let params = with_names(uris.map(|uri| SanType::URI(ia5(uri))).to_vec());
+    refused(name_in(CertificateName::SanUri, &params), "more than one san_uri");
+    refused(name_in(CertificateName::SanDns, &params), "it has no san_dns");
+    refused(
+        name_in(CertificateName::SanDns, &client("alice")),
+        "it has no san_dns",
+    );
+    assert_eq!(name_in(CertificateName::Cn, &params), Ok("alice".into()));
+}
+
+/// Alternative names as these bytes: `[tag] length content` each.
+fn raw_names(entries: &[(u8, &[u8])]) -> CertificateParams {
+    let entries: Vec<u8> = entries
+        .iter()
+        .flat_map(|(tag, content)| [&[0x80 | tag, u8::try_from(content.len()).unwrap()], *content].concat())
+        .collect();
+    let sequence = [&[0x30, u8::try_from(entries.len()).unwrap()], entries.as_slice()].concat();
+    let mut params = client("alice");
+    params
+        .custom_extensions
+        .push(CustomExtension::from_oid_content(&[2, 5, 29, 17], sequence));
+    params
+}
+
+#[test]
+fn an_alternative_name_that_is_no_plain_text_names_nobody() {
+    for odd in [
+        &b"alice\0.evil.example"[..],
+        b"",
+        b"alice\n",
+        b"\xff\xfe",
+        "ａlice".as_bytes(),
+    ] {
+        for (kind, tag) in [
+            (CertificateName::SanEmail, 1),
+            (CertificateName::SanDns, 2),
+            (CertificateName::SanUri, 6),
+        ] {
+            assert!(
+                name_in(kind, &raw_names(&[(tag, odd)])).is_err(),
+                "{kind:?} {odd:?}"
+            );
+            // Nor does it hide beside a good one.
+            let both = raw_names(&[(tag, odd), (tag, b"alice")]);
+            assert!(name_in(kind, &both).is_err(), "{kind:?} {odd:?}");
+        }
+    }
+    assert_eq!(
+        name_in(CertificateName::SanUri, &raw_names(&[(6, b"spiffe://x/alice")])),
+        Ok("spiffe://x/alice".into())
+    );
+}
+
+#[test]
+fn what_is_no_certificate_proves_nothing() {
+    let authority = Authority::new("clients");
+    let certificates = trusting(&authority, CertificateName::Cn);
+    let good = authority.signs(&client("alice"));
+    let longer = [good.as_ref(), b"x"].concat();
+    for bytes in [&b""[..], b"alice", &good[..good.len() - 1], &longer] {
+        assert!(judge(&certificates, &[CertificateDer::from(bytes.to_vec())]).is_err());
+    }
+}
+
+#[test]
+fn a_certificate_is_described_without_control_characters() {
+    let mut params = with_names(vec![SanType::DnsName(ia5("alice.example.org"))]);
+    params.distinguished_name = named("al\u{1b}[2Jice");
+    params.not_after = at(NOW);
+    let leaf = Leaf::read(&Authority::new("clients").signs(&params)).unwrap();
+    assert_eq!(leaf.subject, "CN=al\\u{1b}[2Jice");
+    assert_eq!(leaf.issuer, "CN=clients");
+    assert_eq!(leaf.expires, Duration::from_secs(NOW + 1));
+    let names: Vec<_> = leaf.names().collect();
+    assert_eq!(
+        names,
+        [
+            (CertificateName::Cn, "al\\u{1b}[2Jice".to_owned()),
+            (CertificateName::SanDns, "alice.example.org".to_owned())
+        ]
+    );
+}

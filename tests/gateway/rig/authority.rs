@@ -1,0 +1,115 @@
+//! Authorities for client certificates, made for this run, and clients that present one.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use time::OffsetDateTime;
+
+use super::NOW;
+
+/// An authority, at the root or below another.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A client's certificate with those above it, and its key, in PEM.
+#[derive(Clone)]
+pub(crate) struct Badge {
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        Self(CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn below(&self, name: &str) -> Self {
+        Self(CertifiedIssuer::signed_by(authority(name), KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// For this name, from an hour before the rig's time until `until`.
+    pub(crate) fn badge_until(&self, cn: &str, serial: u64, until: u64) -> Badge {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named(cn);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.not_before = at(NOW - 3600);
+        params.not_after = at(until);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        Badge {
+            chain: params.signed_by(&key, &self.0).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// For this name, for a day.
+    pub(crate) fn badge(&self, cn: &str) -> Badge {
+        self.badge_until(cn, 1, NOW + 86_400)
+    }
+
+    /// The list of the certificates that it takes back, in PEM.
+    pub(crate) fn revokes(&self, serials: &[u64]) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: at(NOW - 60),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: at(NOW - 60),
+            next_update: at(NOW + 86_400),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.0).unwrap().pem().unwrap()
+    }
+}
+
+impl Badge {
+    /// What its owner connects with; the server's authority is `server`.
+    pub(crate) fn client(&self, server: &str) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(server.as_bytes()).unwrap())
+            .unwrap();
+        let chain = CertificateDer::pem_slice_iter(self.chain.as_bytes()).map(Result::unwrap);
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain.collect(), key)
+            .unwrap()
+    }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn named(cn: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, cn);
+    name
+}
+
+fn at(seconds: u64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(seconds.try_into().unwrap()).unwrap()
+}
