@@ -21,12 +21,16 @@ use livy_gateway::authn::hash_password;
 use livy_gateway::config::{self, keys};
 use tempfile::TempDir;
 
+#[path = "config/certificates.rs"]
+mod certificates;
 #[path = "config/holding.rs"]
 mod holding;
 #[path = "config/jwt.rs"]
 mod jwt;
 #[path = "config/logins.rs"]
 mod logins;
+
+use certificates::client_authorities;
 
 const REFERENCE: &str = include_str!("../config/gateway.toml");
 const MINIMAL: &str = include_str!("../config/minimal.toml");
@@ -64,6 +68,7 @@ impl Stage {
             0o600,
         );
         stage.put("livy-ca.pem", &own.cert.pem(), 0o644);
+        client_authorities(&stage);
         stage.put("ldap-ca.pem", &own.cert.pem(), 0o644);
         stage.put("groups", "analysts: alice\n", 0o600);
         stage.put("bad.groups", "analysts alice\nstaff: bob\n: carol\n", 0o600);
@@ -239,6 +244,9 @@ max_connections = 7
 
 [[listen]]
 address = "0.0.0.0:8443"
+client_ca_file = "clients-ca.pem"
+client_certificates = "required"
+client_crl_file = "revoked.pem"
 
 [listen.tls]
 certificate_file = "tls.crt"
@@ -268,6 +276,9 @@ delete = "3m"
 users_file = "users.htpasswd"
 realm = "Spark at home"
 allow_weak_hashes = true
+
+[certificate]
+subject = "san_uri"
 
 [identity]
 also_reserved = ["etl-root"]

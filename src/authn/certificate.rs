@@ -16,6 +16,7 @@ use rustls::{CertificateError, RootCertStore};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::X509Version;
 
 use super::{Source, Subject};
 
@@ -118,16 +119,25 @@ impl Certificates {
         chain: &[CertificateDer<'_>],
         now_wall: Duration,
     ) -> Result<CertificateProof, String> {
-        let (own, issuers) = chain.split_first().ok_or("there is no certificate")?;
-        self.verifier
-            .verify_client_cert(own, issuers, UnixTime::since_unix_epoch(now_wall))
-            .map_err(|error| in_words(&error))?;
-        let leaf = Leaf::read(own)?;
+        let leaf = Leaf::read(self.vouch_for(chain, now_wall)?)?;
         let name = leaf.only(self.subject)?;
         Ok(CertificateProof {
             subject: Subject::proven(Source::Certificate, name, []),
             expires: leaf.expires,
         })
+    }
+
+    /// The client's own certificate, if an authority vouches for it: what the handshake asks, and no name yet.
+    pub fn vouch_for<'a>(
+        &self,
+        chain: &'a [CertificateDer<'_>],
+        now_wall: Duration,
+    ) -> Result<&'a [u8], String> {
+        let (own, issuers) = chain.split_first().ok_or("there is no certificate")?;
+        self.verifier
+            .verify_client_cert(own, issuers, UnixTime::since_unix_epoch(now_wall))
+            .map_err(|error| in_words(&error))?;
+        Ok(own)
     }
 }
 
@@ -149,6 +159,13 @@ fn check_authorities(
     for list in revocations {
         let (_, list) = CertificateRevocationList::from_der(list)
             .map_err(|_| CertificatesProblem::Revocations("a list in it cannot be read".into()))?;
+        // What `openssl ca` writes unless it is told otherwise.
+        if list.version() != Some(X509Version::V2) {
+            return Err(CertificatesProblem::Revocations(format!(
+                "the list of {} is of version 1, without a number; have it made with a crlnumber (openssl ca)",
+                names::in_words(list.issuer())
+            )));
+        }
         lists.push(list);
     }
     for authority in authorities {

@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, Request, Uri};
 use super::password;
 use crate::access;
 use crate::authn::personal::PREFIX;
-use crate::authn::{Authn, Source, Subject, TokenUse, TokenVerdict};
+use crate::authn::{Source, Subject, TokenUse, TokenVerdict};
 use crate::body_policy;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Loaded};
@@ -27,20 +27,22 @@ use crate::livy::operation::BodyKind;
 use crate::livy::route::{Call, Routed, route};
 use crate::livy::target::Target;
 use crate::livy::{Inquiry, Topic};
+use crate::policy::Policy;
 use crate::rewrite::{self, Payload, Trail};
 
+mod certificate;
 mod login;
 mod means;
 
 /// `explain`
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("who").required(true).args(["user", "jwt", "basic"]))]
+#[command(group = ArgGroup::new("who").required(true).args(["user", "jwt", "basic", "certificate"]))]
 pub(super) struct Explain {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// As if this user had logged in: a name of the users file, ldap:NAME, jwt:ENTRY:NAME for one with a token, or
-    /// token:NAME for one with a personal token
+    /// As if this user had logged in: a name of the users file, ldap:NAME, certificate:NAME, jwt:ENTRY:NAME for one with a
+    /// token, or token:NAME for one with a personal token
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// As if the user had this group too; may be repeated
@@ -52,6 +54,9 @@ pub(super) struct Explain {
     /// With this token
     #[arg(long, value_name = "TOKEN")]
     jwt: Option<String>,
+    /// With this client certificate, in PEM, its authorities after it if they are needed
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
     /// The address that the request comes from
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     from: IpAddr,
@@ -216,7 +221,7 @@ impl Explain {
         story: &mut String,
     ) -> Result<(Arc<Principal>, Acting), End> {
         let policy = loaded.policy();
-        let subject = Arc::new(self.subject(&policy.authn, story)?);
+        let subject = Arc::new(self.subject(policy, story)?);
         let groups: Vec<&str> = subject.groups().iter().map(AsRef::as_ref).collect();
         let groups = if groups.is_empty() {
             "no group".to_owned()
@@ -276,12 +281,16 @@ impl Explain {
         first.or_else(|denial| readings.find_map(Result::ok).ok_or(denial))
     }
 
-    fn subject(&self, authn: &Authn, story: &mut String) -> Result<Subject, End> {
+    fn subject(&self, policy: &Policy, story: &mut String) -> Result<Subject, End> {
+        if let Some(file) = &self.certificate {
+            return certificate::subject(policy, file, story);
+        }
+        let authn = &policy.authn;
         if let Some(user) = &self.basic {
             return login::password(authn, user, &password::read_once(user)?, story);
         }
         let Some(token) = &self.jwt else {
-            return Ok(self.supposed(authn, story)?);
+            return Ok(self.supposed(policy, story)?);
         };
         if token.starts_with(PREFIX) {
             return login::personal_token(authn, None, token, story);
@@ -324,7 +333,8 @@ impl Explain {
     }
 
     /// Who it would be after a login that succeeded.
-    fn supposed(&self, authn: &Authn, story: &mut String) -> anyhow::Result<Subject> {
+    fn supposed(&self, policy: &Policy, story: &mut String) -> anyhow::Result<Subject> {
+        let authn = &policy.authn;
         let user = self.user.as_deref().unwrap_or("");
         let mut groups: Vec<Arc<str>> = self.group.iter().map(|group| group.as_str().into()).collect();
         if let Some((entry, name)) = user.strip_prefix("jwt:").and_then(|rest| rest.split_once(':')) {
@@ -344,6 +354,10 @@ impl Explain {
         }
         if let Some(name) = user.strip_prefix("token:") {
             return login::supposed_token(authn, name, story);
+        }
+        if let Some(name) = user.strip_prefix("certificate:") {
+            certificate::is_asked_for(policy)?;
+            return Ok(Subject::proven(Source::Certificate, name, groups));
         }
         let name = user.strip_prefix("basic:").unwrap_or(user);
         let users = authn.users.as_ref().context(

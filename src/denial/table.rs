@@ -49,14 +49,14 @@ impl Denial {
                 "A web page of another site sent this request with your login. Requests that change something are taken from programs, and from pages of this host only."),
 
             Self::MissingCredentials => challenge("missing_credentials", "credentials missing",
-                "No credentials. Log in with user name and password (Basic), or send 'Authorization: Bearer' with a token.".into()),
+                "No credentials. Log in with user name and password (Basic), send 'Authorization: Bearer' with a token, or show a client certificate where this gateway asks for one.".into()),
             Self::MalformedCredentials(what) => Answer {
                 hint: Hint::Challenge,
                 ..row(401, "malformed_credentials", Whose::Caller, "credentials malformed",
                     format!("The Authorization header cannot be read: {what}. Send exactly one, Basic or Bearer."))
             },
             Self::InvalidCredentials => challenge("invalid_credentials", "credentials not accepted",
-                "These credentials are not accepted: the user, the password or the token is wrong. Check them, or ask the administrator of this gateway.".into()),
+                "These credentials are not accepted: the user, the password, the token or the client certificate is wrong. Check them, or ask the administrator of this gateway.".into()),
             Self::ExpiredToken => challenge("expired_token", "token expired",
                 "The token has expired. Get a new one and try again; a notebook may need a restart of its kernel.".into()),
             Self::LoginUnavailable(source) => later(503, "login_unavailable", "login cannot be checked now", format!(

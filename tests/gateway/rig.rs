@@ -585,6 +585,9 @@ pub(crate) fn certificate() -> (String, String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    // Another name than the leaf's, or OpenSSL takes that for its own issuer.
+    let name = &mut authority.distinguished_name;
+    name.push(rcgen::DnType::CommonName, "an authority of this run");
     let root = authority.self_signed(&key).unwrap();
     let issuer = rcgen::Issuer::new(authority, key);
     let own = rcgen::KeyPair::generate().unwrap();

@@ -16,6 +16,7 @@
 #[allow(dead_code, unused_imports, reason = "the books of `gateway` use more of it")]
 mod rig;
 
+mod certificates;
 mod htpasswd;
 mod ldap;
 mod ldap_trouble;

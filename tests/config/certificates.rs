@@ -1,0 +1,77 @@
+//! Client certificates in the configuration.
+
+use livy_gateway::authn::CertificateName;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber,
+};
+use time::OffsetDateTime;
+
+use super::Stage;
+
+/// An authority for clients with its list, another with one, and a client's own certificate.
+pub(super) fn client_authorities(stage: &Stage) {
+    for (authority, list) in [
+        ("clients-ca.pem", "revoked.pem"),
+        ("others-ca.pem", "others-revoked.pem"),
+    ] {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, authority);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let revoked = CertificateRevocationListParams {
+            this_update: OffsetDateTime::UNIX_EPOCH,
+            next_update: OffsetDateTime::UNIX_EPOCH + time::Duration::days(100_000),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        stage.put(authority, &issuer.pem(), 0o644);
+        stage.put(list, &revoked.signed_by(&issuer).unwrap().pem().unwrap(), 0o644);
+        let mut client = CertificateParams::default();
+        client.distinguished_name.push(DnType::CommonName, "alice");
+        let client = client.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        stage.put("client.pem", &client.pem(), 0o644);
+    }
+}
+
+const ONLY: &str = "[listen]\naddress = \"127.0.0.1:0\"\nclient_ca_file = \"clients-ca.pem\"\n\
+    tls = { certificate_file = \"tls.crt\", key_file = \"tls.key\" }\n[livy]\nurl = \"http://127.0.0.1:8998\"\n";
+
+#[test]
+fn certificates_alone_are_logins_enough() {
+    let stage = Stage::new();
+    let policy = stage.load(ONLY);
+    let certificates = policy.listeners[0].client_certificates.as_ref().unwrap();
+    assert_eq!(certificates.subject(), CertificateName::Cn);
+    assert!(!certificates.verifier().client_auth_mandatory());
+    assert!(policy.authn.users.is_none() && policy.authn.issuers.is_empty());
+    for file in ["clients-ca.pem", "tls.crt", "tls.key"] {
+        assert!(policy.files.contains(&stage.path(file)), "{file} is watched");
+    }
+    let required = ONLY.replace("client_ca", "client_certificates = \"required\"\nclient_ca");
+    let policy = stage.load(&format!("{required}[certificate]\nsubject = \"san_email\"\n"));
+    let certificates = policy.listeners[0].client_certificates.as_ref().unwrap();
+    assert_eq!(certificates.subject(), CertificateName::SanEmail);
+    assert!(certificates.verifier().client_auth_mandatory());
+}
+
+#[test]
+fn show_says_which_name_counts_where_certificates_are_asked_for() {
+    let stage = Stage::new();
+    let shown = stage.effective(ONLY);
+    for line in [
+        "client_ca_file = \"clients-ca.pem\"\n",
+        "client_certificates = \"optional\"  # default\n",
+        "[certificate]\nsubject = \"cn\"  # default\n",
+    ] {
+        assert!(shown.contains(line), "{line} is not in\n{shown}");
+    }
+    let without = stage.effective(super::MINIMAL);
+    assert!(
+        !without.contains("client_") && !without.contains("[certificate]"),
+        "{without}"
+    );
+}
