@@ -59,6 +59,8 @@ impl fmt::Display for SecretRef {
 pub(super) enum Secrecy {
     /// Certificates and public keys.
     Public,
+    /// What decides who gets in and is no secret: whose client certificates are good.
+    Trusted,
     /// Password hashes, private keys, shared secrets.
     Secret,
 }
@@ -194,7 +196,7 @@ impl<'a> Files<'a> {
             self.problems.add(span, title, "write the path of a file");
             return None;
         }
-        if secrecy == Secrecy::Secret && !self.is_guarded(key, &full, &metadata, span) {
+        if secrecy != Secrecy::Public && !self.is_guarded(key, &full, &metadata, secrecy, span) {
             return None;
         }
         let mut content = Zeroizing::new(Vec::with_capacity(
@@ -223,7 +225,14 @@ impl<'a> Files<'a> {
     /// What everybody may write proves nothing and is refused. What everybody may read, or the group may write, is
     /// reported as insecure: container platforms mount secrets with mode 0644, behind a folder that others cannot
     /// enter. What the group may read is fine: that is how root gives a service its files.
-    fn is_guarded(&self, key: &str, path: &Path, metadata: &Metadata, span: Option<&Range<usize>>) -> bool {
+    fn is_guarded(
+        &self,
+        key: &str,
+        path: &Path,
+        metadata: &Metadata,
+        secrecy: Secrecy,
+        span: Option<&Range<usize>>,
+    ) -> bool {
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o002 != 0 {
             let title = format!(
@@ -234,8 +243,9 @@ impl<'a> Files<'a> {
                 .add(span, title, format!("run: chmod 600 {}", path.display()));
             return false;
         }
-        if mode & 0o024 != 0 {
-            let whom = if mode & 0o004 != 0 {
+        let is_read = mode & 0o004 != 0 && secrecy == Secrecy::Secret;
+        if is_read || mode & 0o020 != 0 {
+            let whom = if is_read {
                 "everybody on this machine may read"
             } else {
                 "its group may write"

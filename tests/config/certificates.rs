@@ -1,5 +1,8 @@
 //! Client certificates in the configuration.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use livy_gateway::authn::CertificateName;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
@@ -29,6 +32,7 @@ pub(super) fn client_authorities(stage: &Stage) {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         stage.put(authority, &issuer.pem(), 0o644);
+        stage.put("open-ca.pem", &issuer.pem(), 0o666);
         stage.put(list, &revoked.signed_by(&issuer).unwrap().pem().unwrap(), 0o644);
         let mut client = CertificateParams::default();
         client.distinguished_name.push(DnType::CommonName, "alice");
@@ -56,6 +60,19 @@ fn certificates_alone_are_logins_enough() {
     let certificates = policy.listeners[0].client_certificates.as_ref().unwrap();
     assert_eq!(certificates.subject(), CertificateName::SanEmail);
     assert!(certificates.verifier().client_auth_mandatory());
+}
+
+#[test]
+fn authorities_may_be_read_by_everybody_and_written_by_nobody_else() {
+    let stage = Stage::new();
+    assert_eq!(stage.load(ONLY).insecure, [""; 0]);
+    let path = stage.path("clients-ca.pem");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o664)).unwrap();
+    let insecure = stage.load(ONLY).insecure;
+    assert!(
+        matches!(insecure.as_slice(), [said] if said.starts_with("its group may write ")),
+        "{insecure:?}"
+    );
 }
 
 #[test]

@@ -455,3 +455,48 @@ async fn a_browser_that_brings_the_certificate_along_for_another_site_changes_no
         .await
         .expect_status(201);
 }
+
+#[tokio::test]
+async fn the_log_says_whose_certificate_it_was_and_why_it_counts_no_more() {
+    let clients = Authority::new("clients");
+    let (chain, key, server) = certificate();
+    let (stage, mut gateway) = Setup::new()
+        .listen(ASKS)
+        .file("tls.crt", &chain)
+        .file("tls.key", &key)
+        .file("clients.pem", &clients.pem())
+        .rest("[log]\nlevel = \"debug\"\n[[identity.map]]\nfrom = \"any\"\nlivy_user = \"${subject}\"\n")
+        .spawn()
+        .await;
+    // The program keeps the machine's time.
+    let badge = clients.badge_until("alice", 1, 4_000_000_000);
+    let mut client = Client::connect_tls(gateway.address, badge.client(&server))
+        .await
+        .unwrap();
+    ask(&mut client, read("")).await.expect_status(200);
+    let line = gateway.logs("\"message\":\"request\"").await;
+    assert!(
+        line.contains("\"subject\":\"certificate:alice\"") && line.contains("\"livy_user\":\"alice\""),
+        "{line}"
+    );
+    stage.write("clients.pem", &Authority::new("others").pem());
+    gateway.signal("HUP").await;
+    gateway.logs("the configuration is in force").await;
+    ask(&mut client, read(""))
+        .await
+        .expect_refusal(401, "invalid_credentials");
+    let line = gateway.logs("certificate refused").await;
+    assert!(
+        line.contains("\"scheme\":\"certificate\"")
+            && line.contains("\"reason\":\"no authority of this listener vouches for it\""),
+        "{line}"
+    );
+    // Another authority of the same name is no authority.
+    stage.write("clients.pem", &Authority::new("clients").pem());
+    gateway.signal("HUP").await;
+    gateway.logs("the configuration is in force").await;
+    ask(&mut client, read(""))
+        .await
+        .expect_refusal(401, "invalid_credentials");
+    gateway.logs("did not sign it").await;
+}

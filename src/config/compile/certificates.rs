@@ -75,7 +75,7 @@ pub(super) fn of_listener(
 }
 
 fn authorities(path: &Written<PathBuf>, context: &Context<'_>) -> Option<Vec<CertificateDer<'static>>> {
-    let pem = read(context, "listen.client_ca_file", path, Secrecy::Public)?;
+    let pem = read(context, "listen.client_ca_file", path, Secrecy::Trusted)?;
     tls::certificates(&pem)
         .inspect_err(|wrong| {
             let instead =
@@ -89,7 +89,7 @@ fn revocations(
     path: &Written<PathBuf>,
     context: &Context<'_>,
 ) -> Option<Vec<CertificateRevocationListDer<'static>>> {
-    let pem = read(context, "listen.client_crl_file", path, Secrecy::Public)?;
+    let pem = read(context, "listen.client_crl_file", path, Secrecy::Trusted)?;
     tls::revocation_lists(&pem)
         .inspect_err(|wrong| context.wrong("listen.client_crl_file", path, wrong))
         .ok()

@@ -37,12 +37,11 @@ impl Authority {
         self.0.pem()
     }
 
-    /// For this name, from an hour before the rig's time until `until`.
+    /// For this name, until `until`.
     pub(crate) fn badge_until(&self, cn: &str, serial: u64, until: u64) -> Badge {
         let mut params = CertificateParams::default();
         params.distinguished_name = named(cn);
         params.serial_number = Some(SerialNumber::from(serial));
-        params.not_before = at(NOW - 3600);
         params.not_after = at(until);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().unwrap();
@@ -52,7 +51,7 @@ impl Authority {
         }
     }
 
-    /// For this name, for a day.
+    /// For this name, for a day of the rig's.
     pub(crate) fn badge(&self, cn: &str) -> Badge {
         self.badge_until(cn, 1, NOW + 86_400)
     }
