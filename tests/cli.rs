@@ -69,7 +69,8 @@ impl Desk {
             directory: tempfile::tempdir().unwrap(),
         };
         desk.put("gateway.toml", CONFIGURATION);
-        desk.put_secret("hmac.key", &uuid::Uuid::now_v7().simple().to_string());
+        desk.put("hmac.key", &uuid::Uuid::now_v7().simple().to_string());
+        fs::set_permissions(desk.path("hmac.key"), fs::Permissions::from_mode(0o600)).unwrap();
         for arguments in [&["alice", "--group", "analysts"][..], &["zeppelin"]] {
             let add = [&["users", "add", "--file", "users.htpasswd"][..], arguments].concat();
             assert_eq!(desk.run(&add, "a password of this test\n").code, Some(0));
@@ -83,11 +84,6 @@ impl Desk {
 
     fn put(&self, name: &str, content: &str) {
         fs::write(self.path(name), content).unwrap();
-    }
-
-    fn put_secret(&self, name: &str, content: &str) {
-        self.put(name, content);
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Said {

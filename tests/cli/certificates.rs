@@ -1,5 +1,8 @@
 //! `explain` with client certificates, made for this run.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, SanType,
 };
@@ -54,7 +57,8 @@ fn desk() -> (Desk, Authority) {
     desk.put("clients-ca.pem", &clients.pem());
     desk.put("others-ca.pem", &others.pem());
     desk.put("tls.crt", &own.cert.pem());
-    desk.put_secret("tls.key", &own.signing_key.serialize_pem());
+    desk.put("tls.key", &own.signing_key.serialize_pem());
+    fs::set_permissions(desk.path("tls.key"), fs::Permissions::from_mode(0o600)).unwrap();
     (desk, clients)
 }
 

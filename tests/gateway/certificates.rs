@@ -6,7 +6,7 @@ use std::time::Duration;
 use livy_gateway::clock::Clock;
 use livy_gateway::reload::{Reloaded, Reloader};
 use rustls::HandshakeKind;
-use rustls::version::TLS13;
+use rustls::version::{TLS12, TLS13};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -157,6 +157,18 @@ async fn a_certificate_alone_is_a_login_and_livy_gets_the_mapped_user() {
 }
 
 #[tokio::test]
+async fn a_certificate_counts_in_both_versions_of_tls() {
+    let house = House::new().await;
+    let badge = house.clients.badge("alice.people");
+    for version in [&TLS12, &TLS13] {
+        let config = badge.client_of(version, &house.server);
+        let mut client = Client::connect_tls(house.rig.address(), config).await.unwrap();
+        ask(&mut client, read("")).await.expect_status(200);
+        house.livy_heard("alice");
+    }
+}
+
+#[tokio::test]
 async fn the_audit_names_the_subject_of_a_certificate() {
     let house = House::new().await;
     let mut alice = house.connect(&house.clients.badge("alice.people")).await;
@@ -220,6 +232,17 @@ async fn where_a_certificate_is_optional_others_log_in_without() {
     ask(&mut client, read(""))
         .await
         .expect_refusal(401, "missing_credentials");
+    // What a proxy that ends TLS would tell of a certificate is nothing that a client could not tell.
+    for told in [
+        "X-SSL-Client-S-DN: CN=alice.people\r\n",
+        "X-Forwarded-Client-Cert: Subject=\"CN=alice.people\"\r\n",
+        "Client-Cert: :AAAA:\r\n",
+        "X-Forwarded-User: alice\r\n",
+    ] {
+        ask(&mut client, read(told))
+            .await
+            .expect_refusal(401, "missing_credentials");
+    }
     ask(&mut client, read(&basic("bob"))).await.expect_status(200);
     house.livy_heard("bob");
 }
@@ -271,6 +294,8 @@ async fn a_certificate_ends_on_a_connection_that_is_open() {
     let house = House::new().await;
     let badge = house.clients.badge_until("alice.people", 1, NOW + 20);
     let mut client = house.connect(&badge).await;
+    // Once it has been answered, the connection may be idle for longer than this takes.
+    ask(&mut client, read("")).await.expect_status(200);
     house.rig.clock.advance(Duration::from_secs(20));
     ask(&mut client, read("")).await.expect_status(200);
     house.rig.clock.advance(Duration::from_secs(1));

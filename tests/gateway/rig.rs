@@ -36,7 +36,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 
-pub(crate) use authority::{Authority, Badge};
+pub(crate) use authority::{Authority, Badge, certificate};
 pub(crate) use client::{Client, End, Reply};
 pub(crate) use process::Process;
 pub(crate) use signers::Signer;
@@ -578,25 +578,6 @@ pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("waited in vain: {what}");
-}
-
-/// A certificate and key of an authority of its own, for 127.0.0.1 and localhost: chain, key, authority, in PEM.
-pub(crate) fn certificate() -> (String, String, String) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    // Another name than the leaf's, or OpenSSL takes that for its own issuer.
-    let name = &mut authority.distinguished_name;
-    name.push(rcgen::DnType::CommonName, "an authority of this run");
-    let root = authority.self_signed(&key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, key);
-    let own = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let leaf = rcgen::CertificateParams::new(names)
-        .unwrap()
-        .signed_by(&own, &issuer)
-        .unwrap();
-    (leaf.pem(), own.serialize_pem(), root.pem())
 }
 
 pub(crate) fn program() -> &'static Path {

@@ -1,4 +1,4 @@
-//! Authorities for client certificates, made for this run, and clients that present one.
+//! Authorities and certificates, made for this run: of servers, and of clients that present one.
 
 use std::sync::Arc;
 
@@ -9,10 +9,22 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use time::OffsetDateTime;
 
 use super::NOW;
+
+/// A certificate and key of an authority of its own, for 127.0.0.1 and localhost: chain, key, authority, in PEM.
+pub(crate) fn certificate() -> (String, String, String) {
+    // Another name than the leaf's, or OpenSSL takes that for its own issuer.
+    let root = Authority::new("an authority of this run");
+    let own = KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let leaf = CertificateParams::new(names).unwrap();
+    let leaf = leaf.signed_by(&own, &root.0).unwrap();
+    (leaf.pem(), own.serialize_pem(), root.pem())
+}
 
 /// An authority, at the root or below another.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -79,6 +91,11 @@ impl Authority {
 impl Badge {
     /// What its owner connects with; the server's authority is `server`.
     pub(crate) fn client(&self, server: &str) -> ClientConfig {
+        self.client_of(&TLS13, server)
+    }
+
+    /// The same in this version of TLS.
+    pub(crate) fn client_of(&self, version: &'static SupportedProtocolVersion, server: &str) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(server.as_bytes()).unwrap())
@@ -87,7 +104,7 @@ impl Badge {
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_client_auth_cert(chain.collect(), key)
