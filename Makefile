@@ -45,6 +45,7 @@ live: tools ## the live tests, on a real Livy with real clients, installed first
 
 providers: tools ## the gateway beside real identity providers, installed first
 	@test -x /usr/sbin/slapd && command -v ldapmodify >/dev/null || deploy/demo/packages slapd slapd ldap-utils
+	@command -v openssl >/dev/null || deploy/demo/packages openssl openssl
 	@command -v htpasswd >/dev/null || deploy/demo/packages "htpasswd" apache2-utils
 	tests/providers/idp/install >/dev/null
 	$(CARGO) test --test providers --locked -- --nocapture
