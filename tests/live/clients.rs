@@ -125,44 +125,102 @@ impl Client {
     async fn runs(&self, spark: Spark, came: Value) {
         for release in releases() {
             let livy = Livy::start(&release, spark).await;
-            let gateway = Gateway::start(&livy).await;
-            let batch_file = livy.put_file("count.py", include_str!("../../deploy/demo/count.py"));
-            let running = Command::new(&self.program)
-                .args(&self.arguments)
-                .env("GATEWAY", gateway.url())
-                .env("LIVY_USER", "alice")
-                .env("LIVY_PASSWORD", gateway.password("alice"))
-                .env("TOKEN", gateway.token("alice"))
-                .env("BATCH_FILE", batch_file)
-                .env("NODE_PATH", &self.modules)
-                .env("PYTHONDONTWRITEBYTECODE", "1")
-                // requests would take another login from a ~/.netrc, and another way to the loopback from a proxy.
-                .env("HOME", livy.files())
-                .env("NO_PROXY", "127.0.0.1")
-                .stdin(Stdio::null())
-                .kill_on_drop(true)
-                .output();
+            for credential in Credential::of(spark) {
+                // A new one for each, so that three people's work is not one person's in a minute.
+                let mut gateway = Gateway::start(&livy).await;
+                self.runs_with(&livy, &gateway, *credential, &came).await;
+                gateway.end().await;
+            }
+        }
+    }
 
-            let mut seen = BTreeSet::new();
-            let watched = async {
-                tokio::pin!(running);
-                loop {
-                    tokio::select! {
-                        done = &mut running => break done.expect("the client's program"),
-                        () = tokio::time::sleep(LOOK) => seen.extend(held(&livy).await),
-                    }
+    async fn runs_with(&self, livy: &Livy, gateway: &Gateway, credential: Credential, came: &Value) {
+        let (name, (password, token)) = (credential.name(), credential.of_alice(gateway));
+        let batch_file = livy.put_file("count.py", include_str!("../../deploy/demo/count.py"));
+        let running = Command::new(&self.program)
+            .args(&self.arguments)
+            .env("GATEWAY", gateway.url())
+            .env("LIVY_USER", "alice")
+            .env("LIVY_PASSWORD", password)
+            .env("TOKEN", token)
+            .env("BATCH_FILE", batch_file)
+            .env("NODE_PATH", &self.modules)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            // requests would take another login from a ~/.netrc, and another way to the loopback from a proxy.
+            .env("HOME", livy.files())
+            .env("NO_PROXY", "127.0.0.1")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+
+        let mut seen = BTreeSet::new();
+        let watched = async {
+            tokio::pin!(running);
+            loop {
+                tokio::select! {
+                    done = &mut running => break done.expect("the client's program"),
+                    () = tokio::time::sleep(LOOK) => seen.extend(held(livy).await),
                 }
-            };
-            let done = timeout(LONGEST_FLOW, watched).await.expect("it ends in time");
+            }
+        };
+        let done = timeout(LONGEST_FLOW, watched).await.expect("it ends in time");
 
-            let said = String::from_utf8_lossy(&done.stdout);
-            let complained = String::from_utf8_lossy(&done.stderr);
-            assert!(done.status.success(), "{}:\n{said}{complained}", done.status);
-            let last = said.lines().last().unwrap_or_default();
-            let result: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("no result: {said}"));
-            assert_eq!(result, came, "{said}{complained}");
-            assert_eq!(seen, BTreeSet::from([("gw".to_owned(), "alice".to_owned())]));
-            assert_eq!(held(&livy).await, [], "something was left behind");
+        let said = String::from_utf8_lossy(&done.stdout);
+        let complained = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            done.status.success(),
+            "{name}, {}:\n{said}{complained}",
+            done.status
+        );
+        let last = said.lines().last().unwrap_or_default();
+        let result: Value =
+            serde_json::from_str(last).unwrap_or_else(|_| panic!("{name}: no result: {said}"));
+        assert_eq!(&result, came, "{name}: {said}{complained}");
+        assert_eq!(
+            seen,
+            BTreeSet::from([("gw".to_owned(), "alice".to_owned())]),
+            "{name}"
+        );
+        assert_eq!(held(livy).await, [], "{name}: something was left behind");
+    }
+}
+
+/// What a client is given to log in with: as its password, and as its bearer token if it knows such. What a directory
+/// checks is a password like any other to a client.
+#[derive(Debug, Clone, Copy)]
+enum Credential {
+    PasswordAndJwt,
+    JwtAndPersonalToken,
+    PersonalTokenAsBoth,
+}
+
+impl Credential {
+    /// Each that a client can send; on real Spark, where each run takes long, the first.
+    const fn of(spark: Spark) -> &'static [Self] {
+        match spark {
+            Spark::Fake => &[
+                Self::PasswordAndJwt,
+                Self::JwtAndPersonalToken,
+                Self::PersonalTokenAsBoth,
+            ],
+            Spark::Real => &[Self::PasswordAndJwt],
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::PasswordAndJwt => "a password, a JWT",
+            Self::JwtAndPersonalToken => "a JWT as the password, a personal token",
+            Self::PersonalTokenAsBoth => "a personal token as the password, and as it is",
+        }
+    }
+
+    fn of_alice(self, gateway: &Gateway) -> (String, String) {
+        let personal = || gateway.personal_token().to_owned();
+        match self {
+            Self::PasswordAndJwt => (gateway.password("alice").to_owned(), gateway.token("alice")),
+            Self::JwtAndPersonalToken => (gateway.token("alice"), personal()),
+            Self::PersonalTokenAsBoth => (personal(), personal()),
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) struct Gateway {
     admin_port: u16,
     /// Not to be guessed: the port is open to everybody on this machine.
     passwords: [(&'static str, String); 2],
+    personal_token: String,
 }
 
 impl Gateway {
@@ -88,6 +89,7 @@ impl Gateway {
         for (user, password) in &passwords {
             add_user(&directory, user, password);
         }
+        let personal_token = add_token(&directory, "alice");
 
         let log = std::fs::File::create(directory.path().join("log")).expect("a file for the log");
         let process = Command::new(BINARY)
@@ -105,6 +107,7 @@ impl Gateway {
             port: 0,
             admin_port: 0,
             passwords,
+            personal_token,
         };
         (gateway.port, gateway.admin_port) = gateway.ports().await;
         gateway
@@ -176,6 +179,11 @@ impl Gateway {
         String::from_utf8(made.stdout).expect("text").trim().to_owned()
     }
 
+    /// Alice's personal token.
+    pub(crate) fn personal_token(&self) -> &str {
+        &self.personal_token
+    }
+
     /// What operators see.
     pub(crate) async fn metrics(&self) -> String {
         let reply: Reply = Caller::new(self.admin_port, "", "")
@@ -224,6 +232,26 @@ impl Drop for Gateway {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn add_token(directory: &TempDir, user: &str) -> String {
+    let made = Command::new(BINARY)
+        .args([
+            "tokens",
+            "add",
+            "--user",
+            user,
+            "--expires",
+            "1d",
+            "--label",
+            "tests",
+            "--file",
+        ])
+        .arg(directory.path().join("tokens"))
+        .output()
+        .expect("the gateway's binary");
+    assert!(made.status.success(), "no token: {made:?}");
+    String::from_utf8(made.stdout).expect("text").trim().to_owned()
 }
 
 fn add_user(directory: &TempDir, user: &str, password: &str) {
@@ -286,6 +314,9 @@ livy_user = "${subject}"
 [[identity.map]]
 from = "jwt:tests"
 livy_user = "${subject}"
+
+[tokens]
+file = "tokens"
 
 # What published examples and clients ask for: HDInsight's first one 102 cores, livy-submit 204 and 1.8 TiB.
 [quota]
