@@ -60,7 +60,8 @@ enum Command {
     Show(ConfigFile),
     /// Tells, step by step, what the gateway would do with a request, and why
     ///
-    /// Nothing is sent and no password is needed: it asks what would follow if that user had logged in.
+    /// Livy is sent nothing. With --user no password is needed: it tells what would follow if that user had logged in. With
+    /// --basic a password is checked as a login's would be, and a directory or an issuer is asked where one is configured.
     #[command(
         after_help = "Examples:\n  livy-gateway explain --config gateway.toml --user alice GET /livy/sessions\n  \
                       livy-gateway explain --config gateway.toml --user alice POST '/livy/sessions?doAs=bob'\n  \

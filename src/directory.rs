@@ -31,8 +31,8 @@ use servers::Servers;
 pub enum Verdict {
     /// The password is right.
     Proven(Subject),
-    /// It is not, or there is no such person, or not exactly one.
-    Refused,
+    /// It is not, or there is no such person, or not exactly one; why, without a name that was typed.
+    Refused(&'static str),
     /// No server could tell.
     Unavailable(String),
     /// A server told, and what it said about this person cannot be used.
@@ -224,7 +224,9 @@ async fn answer(servers: &Arc<Servers>, waiting: Waiting, patience: Duration) {
 /// Checks one login and waits for the verdict; for a command line, which has no thread for it.
 pub fn check_once(ldap: Arc<Ldap>, user: &str, password: &str, clock: Arc<dyn Clock>) -> io::Result<Verdict> {
     if !Ldap::may_ask(user, password.as_bytes()) {
-        return Ok(Verdict::Refused);
+        return Ok(Verdict::Refused(
+            "such a user name or password is put to no directory",
+        ));
     }
     let runtime = Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(async { Servers::new(ldap, clock).check(user, password).await }))

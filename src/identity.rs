@@ -347,6 +347,11 @@ impl Identities {
         }
     }
 
+    /// The groups of the groups file, some of them repeated.
+    pub fn mapped_groups(&self) -> impl Iterator<Item = &str> {
+        self.group_map.names()
+    }
+
     /// Whether the groups file gives anybody a group.
     pub fn has_group_map(&self) -> bool {
         !self.group_map.is_empty()

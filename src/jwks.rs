@@ -59,6 +59,35 @@ impl JwksFetcher {
     }
 }
 
+/// Fetches an issuer's keys once, and says how many can be used; for a command line, which serves nobody meanwhile.
+pub fn fetch_once(
+    issuer: &Issuer,
+    tls: Arc<rustls::ClientConfig>,
+    clock: &dyn Clock,
+) -> anyhow::Result<usize> {
+    let at = issuer
+        .keys_at()
+        .ok_or_else(|| anyhow::anyhow!("they are not fetched"))?;
+    let mut place = Place::new(at.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let tls = TlsConnector::from(tls);
+    let fetched = runtime.block_on(async {
+        tokio::time::timeout(
+            FETCH_TIMEOUT,
+            place.fetch(issuer.issuer(), &tls, clock.monotonic()),
+        )
+        .await
+    });
+    let (keys, _) = fetched
+        .unwrap_or(Err(FetchError::TooSlow))
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let usable = keys.len();
+    issuer.publish(keys, clock.monotonic());
+    Ok(usable)
+}
+
 impl Drop for JwksFetcher {
     fn drop(&mut self) {
         self.demand.close();
@@ -99,7 +128,7 @@ impl Keeper {
                     self.schedule.succeeded(self.clock.monotonic(), good_for);
                 }
                 Err(error) => {
-                    warn!(issuer = self.issuer.name(), %error, "signing keys not fetched, the last good ones stay");
+                    warn!(issuer = self.issuer.name(), %error, "signing keys not fetched; if there were good ones, they stay for jwt.stale_keys");
                     let left = self.close_if_too_old();
                     self.schedule.failed(self.clock.monotonic(), left);
                 }

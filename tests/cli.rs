@@ -295,7 +295,7 @@ fn a_token_is_good_for_explain() {
     let said = desk.explain(&["--jwt", token.trim(), "GET", "/livy/sessions/7"]);
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     for words in [
-        "jwt:demo:alice@example.org, in etl",
+        "jwt:demo:alice@example.org\n",
         "to the Livy user alice: [[identity.map]] in line 19",
         "GET /sessions/7?doAs=alice",
     ] {
@@ -499,7 +499,8 @@ fn explain_checks_a_password_and_says_who_checked_it() {
     assert_eq!(right.code, Some(0), "{}", right.out);
     for words in [
         "checked by the users file, line 1, argon2id",
-        "who        basic:alice, in analysts",
+        "who        basic:alice\n",
+        "groups     analysts",
         "not mapped by [[identity.map]] in line 19: it is for another source of logins",
         "mapped     to the Livy user alice: [[identity.map]] in line 24",
     ] {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::{dn_escape, ldap_escape, parse_filter};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use self::dn::Dn;
 use super::password::PASSWORD_BYTES_MAX;
+use super::token::looks_like_token;
 use super::{Source, Subject, fingerprint};
 
 mod dn;
@@ -169,7 +170,9 @@ impl Ldap {
     pub fn may_ask(user: &str, password: &[u8]) -> bool {
         let is_name =
             !user.trim().is_empty() && user.len() <= NAME_BYTES_MAX && !user.chars().any(char::is_control);
-        is_name && !password.is_empty() && password.len() <= PASSWORD_BYTES_MAX
+        // A token is for its issuer, and nobody else's to see.
+        let is_token = std::str::from_utf8(password).is_ok_and(looks_like_token);
+        is_name && !password.is_empty() && password.len() <= PASSWORD_BYTES_MAX && !is_token
     }
 
     /// A DN template with the typed name in its place, as one value whatever it holds.
@@ -388,13 +391,13 @@ fn version(settings: &LdapSettings) -> u64 {
             base,
             filter,
             account,
-            password,
+            // A new password of the account proves nobody else.
+            password: _,
         } => parts.extend([
             &b"by search"[..],
             base.as_bytes(),
             filter.as_bytes(),
             account.as_bytes(),
-            password.expose_secret().as_bytes(),
         ]),
     }
     match &settings.groups {

@@ -17,9 +17,8 @@ use http::{HeaderValue, Method, Request, Uri};
 use super::password;
 use crate::access;
 use crate::authn::personal::PREFIX;
-use crate::authn::{Source, Subject, TokenUse, TokenVerdict};
+use crate::authn::{Source, Subject, TokenUse};
 use crate::body_policy;
-use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Loaded};
 use crate::denial::Denial;
 use crate::identity::{Acting, Matched, Principal};
@@ -33,6 +32,7 @@ use crate::rewrite::{self, Payload, Trail};
 mod certificate;
 mod login;
 mod means;
+mod token;
 
 /// `explain`
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub(super) struct Explain {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// As if this user had logged in: a name of the users file, ldap:NAME, certificate:NAME, jwt:ENTRY:NAME for one with a
+    /// As if this user had logged in: a name of the users file (or basic:NAME), ldap:NAME, certificate:NAME, jwt:ENTRY:NAME for one with a
     /// token, or token:NAME for one with a personal token
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -222,32 +222,16 @@ impl Explain {
     ) -> Result<(Arc<Principal>, Acting), End> {
         let policy = loaded.policy();
         let subject = Arc::new(self.subject(policy, story)?);
-        let groups: Vec<&str> = subject.groups().iter().map(AsRef::as_ref).collect();
+        step(story, "who", format_args!("{subject}"));
+
+        let principal = self.principal(loaded, &subject, story)?;
+        let groups: Vec<&str> = principal.groups().iter().map(AsRef::as_ref).collect();
         let groups = if groups.is_empty() {
-            "no group".to_owned()
+            "none".to_owned()
         } else {
             groups.join(", ")
         };
-        match subject.source() {
-            Source::Token => step(story, "who", format_args!("{subject}")),
-            Source::Basic | Source::Jwt(_) | Source::Ldap | Source::Certificate => {
-                step(story, "who", format_args!("{subject}, in {groups}"));
-            }
-        }
-
-        let principal = self.principal(loaded, &subject, story)?;
-        if *subject.source() == Source::Token && !principal.groups().is_empty() {
-            let groups: Vec<&str> = principal.groups().iter().map(AsRef::as_ref).collect();
-            step(
-                story,
-                "groups",
-                format_args!(
-                    "{}, as this gateway knows of {}",
-                    groups.join(", "),
-                    principal.livy_user()
-                ),
-            );
-        }
+        step(story, "groups", format_args!("{groups}"));
         let acting = policy
             .identities
             .acting(&principal, self.from, asked.as_slice())?;
@@ -286,8 +270,12 @@ impl Explain {
             return certificate::subject(policy, file, story);
         }
         let authn = &policy.authn;
+        let wish = match self.method.as_str() {
+            "GET" | "HEAD" => TokenUse::Read,
+            _ => TokenUse::Write,
+        };
         if let Some(user) = &self.basic {
-            return login::password(authn, user, &password::read_once(user)?, story);
+            return login::password(policy, user, &password::read_once(user)?, wish, story);
         }
         let Some(token) = &self.jwt else {
             return Ok(self.supposed(policy, story)?);
@@ -295,41 +283,7 @@ impl Explain {
         if token.starts_with(PREFIX) {
             return login::personal_token(authn, None, token, story);
         }
-        let wish = match self.method.as_str() {
-            "GET" | "HEAD" => TokenUse::Read,
-            _ => TokenUse::Write,
-        };
-        let now = SystemClock::new().wall();
-        match authn.verify_token(token, now, wish) {
-            TokenVerdict::Subject {
-                subject,
-                expires,
-                reads_until: _,
-            } => {
-                let standing = if now < expires {
-                    "good"
-                } else {
-                    "expired, and still good for this by leeway or reads_after_expiry"
-                };
-                step(story, "token", format_args!("{standing}"));
-                Ok(subject)
-            }
-            TokenVerdict::Expired => Err(Denial::ExpiredToken.into()),
-            TokenVerdict::Invalid(why) => {
-                step(
-                    story,
-                    "token",
-                    format_args!("refused: {why} (the client is not told)"),
-                );
-                Err(Denial::InvalidCredentials.into())
-            }
-            TokenVerdict::UnknownKey(_) => {
-                let why = "its key is not known here; keys with a url or discovery are fetched by a running gateway \
-                           only: use --user jwt:ENTRY:NAME";
-                step(story, "token", format_args!("{why}"));
-                Err(End::Unknown(anyhow!("the token cannot be verified here")))
-            }
-        }
+        token::subject(policy, |now| authn.verify_token(token, now, wish), story)
     }
 
     /// Who it would be after a login that succeeded.
@@ -341,6 +295,11 @@ impl Explain {
             let issuer = authn
                 .issuer(entry)
                 .with_context(|| format!("there is no [[jwt]] entry named {entry}"))?;
+            step(
+                story,
+                "login",
+                format_args!("a real token may bring groups; here they are those of --group"),
+            );
             return Ok(Subject::proven(Source::Jwt(issuer.name().into()), name, groups));
         }
         if let Some(name) = user.strip_prefix("ldap:") {
@@ -361,10 +320,17 @@ impl Explain {
         }
         let name = user.strip_prefix("basic:").unwrap_or(user);
         let users = authn.users.as_ref().context(
-            "there is no [basic], so nobody can log in with a password; use --user jwt:ENTRY:NAME",
+            "there is no [basic]; say the source: --user ldap:NAME, jwt:ENTRY:NAME, token:NAME or certificate:NAME",
         )?;
         match users.get(name) {
             Some(entry) => groups.extend(entry.groups().iter().cloned()),
+            None if authn.ldap.is_some() => step(
+                story,
+                "login",
+                format_args!(
+                    "{name} is not in the users file: a real login would be put to the directory; use --user ldap:{name}"
+                ),
+            ),
             None => step(
                 story,
                 "login",

@@ -35,6 +35,7 @@ mod issuers;
 mod limits;
 mod logins;
 mod requests;
+mod typos;
 mod whose;
 
 pub(super) use holding::control_socket;
@@ -111,6 +112,9 @@ pub(super) fn compile(
     let identities = logins::identities(raw, identity, authn.as_ref(), &roles, &context);
     let jwks_tls = issuers::key_servers_tls(jwt, &context);
     holding::warn_of_groups_that_nobody_has(raw, authn.as_ref(), identities.as_ref(), &context);
+    if let (Some(authn), Some(identities)) = (&authn, &identities) {
+        typos::warn(raw, authn, identities, &context);
+    }
     let limits = limits::limits(limits, &context);
     let quotas = holding::quotas(quota, &context);
     let requests = requests::requests(requests, &context);

@@ -86,7 +86,7 @@ impl Denial {
                 "Session '{session}' is yours and runs as another user: it was created before Livy had to act for each user. It runs no more code. Its output can still be read. Delete it, and create a new one."
             )),
             Self::RoleRequired => row(403, "role_required", Whose::Operator, "for those with a role",
-                "This list shows everybody's sessions, and is for the administrators, operators and viewers of this gateway. Your own are at /gateway/me, and in the lists of sessions and batches. If you look after those of others, ask the administrator for a role."),
+                "This list shows everybody's sessions, and is for the administrators, operators and viewers of this gateway. Your own are at gateway/me below the same path, and in the lists of sessions and batches. If you look after those of others, ask the administrator for a role."),
             Self::BodyTooLarge { limit } => row(413, "body_too_large", Whose::Caller, "body too large", format!(
                 "The body is larger than {limit} bytes, which is the most this gateway takes here. Send less, or put the data into the cluster's storage."
             )),
@@ -112,7 +112,7 @@ impl Denial {
                 "The file '{file}' in '{field}' is refused: {problem}. Put the file into the cluster's storage and name it there."
             )),
             Self::NoPrimaryGroup { key, user } => row(403, "no_primary_group", Whose::Operator, "no primary group", format!(
-                "This gateway makes '{key}' of the user's primary group, and knows none of '{user}'. Ask the administrator for a group of that user, or for another rule in requests.conf."
+                "This gateway makes '{key}' of the user's primary group, and has none for '{user}' here: the login brought no group, or a service acts for '{user}', of whom no first group is known. Ask the administrator for a group, or for another rule in requests.conf."
             )),
 
             Self::RateLimited { who, is_own, class, rate, burst, window, wait } => Answer {
@@ -144,7 +144,7 @@ impl Denial {
                 "{asks} Ask for less: fewer executors, cores or memory."
             )),
             Self::GroupsUnknown { user } => row(403, "groups_unknown", Whose::Operator, "groups unknown", format!(
-                "A quota depends on the groups of '{user}', and this gateway does not know them. Ask the administrator to write {user}'s groups into the users file."
+                "A quota depends on the groups of '{user}', and this gateway does not know them. Ask the administrator to write {user}'s groups into the groups file (identity.groups_file)."
             )),
             Self::NameTaken { name, id } => row(400, "name_taken", Whose::Caller, "session name taken", match id {
                 Some(id) => format!("Rejected, Reason: requirement failed: Duplicate session name: Some({name}) for session {id}"),

@@ -77,11 +77,11 @@ impl Servers {
             }
         };
         match checked {
-            Ok(Some((entry, groups))) => match self.ldap.subject(&entry, &groups) {
+            Ok(Checked::Person(entry, groups)) => match self.ldap.subject(&entry, &groups) {
                 Ok(subject) => Verdict::Proven(subject),
                 Err(why) => Verdict::Unusable(why),
             },
-            Ok(None) => Verdict::Refused,
+            Ok(Checked::No(why)) => Verdict::Refused(why),
             Err(Trouble::Server(why) | Trouble::Setup(why)) => Verdict::Unavailable(why),
             Err(Trouble::Person(why)) => Verdict::Unusable(why),
         }
@@ -96,7 +96,7 @@ impl Servers {
         };
         let looked_up = async {
             let filter = Ldap::user_filter(filter, user);
-            let Some(entry) = self.found_once((base, Scope::Subtree), &filter).await? else {
+            let Ok(entry) = self.found_once((base, Scope::Subtree), &filter).await? else {
                 return Ok(None);
             };
             let groups = self.groups_as_account(&entry).await?;
@@ -110,12 +110,12 @@ impl Servers {
     }
 
     /// Binds as the person at once, and reads as the person.
-    async fn by_name(&self, dn: &str, password: &str) -> Result<Option<(Entry, Vec<Entry>)>, Trouble> {
+    async fn by_name(&self, dn: &str, password: &str) -> Result<Checked, Trouble> {
         let open = self.connect(BIND_BYTES_MAX).await?;
         let connection = &open.connection;
         let read = async {
             if !is_right(connection.bind(dn, password).await?)? {
-                return Ok(None);
+                return Ok(Checked::No("the bind with the name in ldap.bind_dn is refused"));
             }
             let own = connection
                 .search((dn, Scope::Base), ANYTHING, &self.ldap.attributes(), 1)
@@ -136,7 +136,7 @@ impl Servers {
                 }
                 None => Vec::new(),
             };
-            Ok(Some((entry, groups)))
+            Ok(Checked::Person(entry, groups))
         };
         let outcome = self.noting(open.server, read.await);
         open.connection.close().await;
@@ -144,37 +144,39 @@ impl Servers {
     }
 
     /// Finds the entry as the gateway's account, then binds with the name that was found.
-    async fn by_search(
-        &self,
-        base: &str,
-        filter: &str,
-        password: &str,
-    ) -> Result<Option<(Entry, Vec<Entry>)>, Trouble> {
-        let Some(entry) = self.found_once((base, Scope::Subtree), filter).await? else {
-            // Who is there is told neither by the time nor by the answer.
-            self.bind_once(&nobody(base), password).await?;
-            return Ok(None);
+    async fn by_search(&self, base: &str, filter: &str, password: &str) -> Result<Checked, Trouble> {
+        let entry = match self.found_once((base, Scope::Subtree), filter).await? {
+            Ok(entry) => entry,
+            Err(why) => {
+                // Who is there is told neither by the time nor by the answer.
+                self.bind_once(&nobody(base), password).await?;
+                return Ok(Checked::No(why));
+            }
         };
         if !is_right(self.bind_once(&entry.dn, password).await?)? {
-            return Ok(None);
+            return Ok(Checked::No("the bind as the entry that was found is refused"));
         }
         let groups = self.groups_as_account(&entry).await?;
-        Ok(Some((entry, groups)))
+        Ok(Checked::Person(entry, groups))
     }
 
-    /// The entry, if there is exactly one.
-    async fn found_once(&self, place: (&str, Scope), filter: &str) -> Result<Option<Entry>, Trouble> {
+    /// The entry, if there is exactly one, or why there is not.
+    async fn found_once(
+        &self,
+        place: (&str, Scope),
+        filter: &str,
+    ) -> Result<Result<Entry, &'static str>, Trouble> {
         let found = self.searched(place, filter, &self.ldap.attributes(), 2).await?;
         let mut entries = match found {
             Found::Entries(entries) => entries,
             Found::TooMany => vec![Entry::default(), Entry::default()],
         };
         match (entries.pop(), entries.pop()) {
-            (Some(entry), None) => Ok(Some(entry).filter(|entry| !entry.dn.is_empty())),
-            (None, _) => Ok(None),
+            (Some(entry), None) if !entry.dn.is_empty() => Ok(Ok(entry)),
+            (Some(_) | None, None) | (None, Some(_)) => Ok(Err("the search finds no entry")),
             (Some(_), Some(_)) => {
                 warn!("a login finds several entries and is refused; ldap.search.filter must find one");
-                Ok(None)
+                Ok(Err("the search finds several entries"))
             }
         }
     }
@@ -349,6 +351,12 @@ impl Servers {
     fn settings(&self) -> &LdapSettings {
         self.ldap.settings()
     }
+}
+
+/// What a login came to.
+enum Checked {
+    Person(Entry, Vec<Entry>),
+    No(&'static str),
 }
 
 /// An odd answer about a person is no outage: another server would say the same.

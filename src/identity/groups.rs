@@ -81,6 +81,11 @@ impl GroupMap {
         self.0.get(user).map_or(&[], Vec::as_slice)
     }
 
+    /// Every group that somebody has by it, some of them repeated.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.values().flatten().map(AsRef::as_ref)
+    }
+
     /// Whether anybody has a group by it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -138,7 +138,7 @@ impl MapRule {
             .as_ref()
             .is_some_and(|wanted| !groups.iter().any(|group| **group == **wanted))
         {
-            Some("it is for members of a group that the login does not bring")
+            Some("it is for members of a group (its group), which the login does not bring")
         } else if self
             .subject
             .as_ref()

@@ -135,8 +135,8 @@ impl Seen {
                 self.refuse(now)
             }
             Verdict::Proven(subject) => (Ok(self.believe(subject, now)), DirectoryLogin::Proven),
-            Verdict::Refused => {
-                debug!("the directory refuses a login");
+            Verdict::Refused(why) => {
+                debug!(why, "the directory refuses a login");
                 self.refuse(now)
             }
             Verdict::Unusable(why) => {

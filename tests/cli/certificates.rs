@@ -95,7 +95,7 @@ fn explain_tells_which_name_of_a_certificate_is_whom() {
         "san_uri: spiffe://example.org/alice\n",
         "at 127.0.0.1:8442: no authority of this listener vouches for it",
         "at 127.0.0.1:8443: good; its san_uri is the subject\n",
-        "certificate:spiffe://example.org/alice, in no group",
+        "certificate:spiffe://example.org/alice",
         "GET /sessions/7?doAs=alice",
     ];
     says(&explain(&desk, &clients, &params), 0, &words);

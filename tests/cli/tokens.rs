@@ -182,7 +182,7 @@ fn explain_tells_whom_a_token_names_and_whether_there_is_one() {
     for words in [
         "who        token:alice\n",
         "to the Livy user alice: a personal token names its Livy user itself",
-        "groups     analysts, as this gateway knows of alice",
+        "groups     analysts",
         "doAs=alice",
     ] {
         assert!(said.out.contains(words), "{words} is not in\n{}", said.out);

@@ -178,3 +178,28 @@ fn hdinsights_first_example_fits_into_its_file_and_not_into_the_default() {
         (Dimension::Cores, 102, 64)
     );
 }
+
+#[test]
+fn names_that_nobody_has_where_the_gateways_own_files_decide_are_a_warning() {
+    let stage = Stage::new();
+    let rules = "[identity]\ngroups_file = \"groups\"\n[[identity.delegate]]\nservice = \"basic:zepelin\"\n\
+                 for = [\"group:analyts\", \"group:analysts\"]\n[[quota.for]]\ngroup = \"analist\"\ncores = 5\n\
+                 [roles]\nviewer = [\"group:viewrs\"]\n";
+    let warnings = stage.load(&format!("{MINIMAL}{rules}")).warnings;
+    for words in [
+        "identity.delegate.service: basic:zepelin can log in nowhere",
+        "identity.delegate.for: nobody is in the group \"analyts\"",
+        "quota.for: nobody is in the group \"analist\"",
+        "roles: nobody is in the group \"viewrs\"",
+    ] {
+        assert_eq!(
+            warnings
+                .iter()
+                .filter(|warning| warning.starts_with(words))
+                .count(),
+            1,
+            "{words}: {warnings:?}"
+        );
+    }
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+}

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use livy_gateway::telemetry::metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::rig::{Reply, Rig, Setup, basic_with, new_password, program, request};
+use crate::rig::{Issuer, Reply, Rig, Setup, basic_with, new_password, program, request};
 use crate::slapd::{ACCOUNT, BASE, Slapd, person};
 
 /// Binds with the typed name, groups from the person's entry.
@@ -401,6 +401,21 @@ fn explain(config: &std::path::Path, arguments: &[&str], input: &str) -> (Option
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_for_its_issuer_and_never_shown_to_the_directory() {
+    let (password, _) = new_password();
+    let slapd = Slapd::start(&password);
+    let token = Issuer::new().token("alice");
+    let rig = setup(&slapd, &password, &by_name(&plain(&slapd), ""), "")
+        .start()
+        .await;
+    let reply = rig.ask(list("alice", &token)).await;
+    reply.expect_refusal(401, "invalid_credentials");
+    let (code, said) = explain(&rig.stage.config(), &["--basic", "alice"], &token);
+    assert!(code == Some(1) && said.contains("put to no directory"), "{said}");
+    assert_eq!(slapd.binds("uid=alice"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explain_asks_the_directory_too() {
     let (password, _) = new_password();
     let mut slapd = Slapd::start(&password);
@@ -410,12 +425,14 @@ async fn explain_asks_the_directory_too() {
     let ask = |arguments: &[&str], input: &str| explain(&stage.config(), arguments, input);
     let (code, said) = ask(&["--basic", "ALICE"], &password);
     assert!(
-        code == Some(0) && said.contains("who        ldap:alice, in analysts, staff"),
+        code == Some(0)
+            && said.contains("who        ldap:alice\n")
+            && said.contains("groups     analysts, staff"),
         "{said}"
     );
     let (code, said) = ask(&["--user", "ldap:Bob"], "");
     assert!(
-        code == Some(0) && said.contains("who        ldap:bob, in analysts"),
+        code == Some(0) && said.contains("who        ldap:bob\n") && said.contains("groups     analysts\n"),
         "{said}"
     );
     let (code, said) = ask(&["--basic", "alice"], "wrong");

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::rig::{Client, Process, Reply, Setup, Signer, Stage, eventually, request};
+use crate::rig::{Client, Process, Reply, Setup, Signer, Stage, eventually, program, request};
 
 /// The provider of `idp/`, a process of its own. Dropped, it is killed.
 struct Idp {
@@ -215,6 +215,23 @@ async fn a_services_token_is_its_mapped_user_at_livy_by_discovery_and_by_url() {
         let me = ask(&process, "GET", "/livy/gateway/me", &token, "").await.json();
         assert_eq!(me["subject"], "jwt:corp:robot");
         assert_eq!(me["groups"], serde_json::json!(["analysts", "etl"]));
+        // The command line has the issuer's keys fetched, too.
+        let explained = Command::new(program())
+            .args(["explain", "--config"])
+            .arg(stage.config())
+            .args(["--jwt", &token, "GET", "/livy/sessions"])
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8(explained.stdout).unwrap();
+        assert!(explained.status.success(), "{said}");
+        for words in [
+            "keys       of jwt:corp fetched: 1",
+            "who        jwt:corp:robot",
+            "groups     analysts, etl",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
     }
 }
 

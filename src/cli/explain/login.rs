@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 
-use super::{End, step};
+use super::{End, step, token};
 use crate::authn::personal::PREFIX;
-use crate::authn::{Authn, Checker, PersonalVerdict, Source, Subject};
+use crate::authn::{Authn, Checker, Find, Ldap, PersonalVerdict, Source, Subject, TokenUse};
 use crate::clock::{Clock, SystemClock};
 use crate::denial::{Denial, LoginSource};
 use crate::directory::{self, Verdict};
+use crate::policy::Policy;
 
 /// Whom this pair proves. The password is checked as a request's would be; it is in no cache, and no limit counts it.
 pub(super) fn password(
-    authn: &Authn,
+    policy: &Policy,
     user: &str,
     password: &[u8],
+    wish: TokenUse,
     story: &mut String,
 ) -> Result<Subject, End> {
+    let authn = &policy.authn;
     let typed = std::str::from_utf8(password)
         .map_err(|_| Denial::MalformedCredentials("the password is not UTF-8"))?;
     if typed.is_empty() || user.is_empty() {
@@ -30,6 +33,23 @@ pub(super) fn password(
     }
     if typed.starts_with(PREFIX) {
         return personal_token(authn, Some(user), typed, story);
+    }
+    if authn.is_password_token(typed) {
+        let verify = |now| authn.verify_password_token(typed, now, wish);
+        let subject = token::subject(policy, verify, story)?;
+        let named = policy.identities.resolve(&Arc::new(subject.clone()));
+        let is_livy_user = named.is_ok_and(|principal| principal.livy_user().as_str() == user);
+        if user != subject.name() && !is_livy_user {
+            step(
+                story,
+                "login",
+                format_args!(
+                    "refused: the user name beside the token is neither its subject nor its Livy user"
+                ),
+            );
+            return Err(Denial::InvalidCredentials.into());
+        }
+        return Ok(subject);
     }
     match authn.checker_of(user) {
         None => {
@@ -51,10 +71,7 @@ pub(super) fn password(
             step(
                 story,
                 "checked by",
-                format_args!(
-                    "the directory: {}; the users file does not have the name",
-                    servers.join(", ")
-                ),
+                format_args!("the directory: {}", servers.join(", ")),
             );
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
             let verdict = directory::check_once(Arc::clone(ldap), user, typed, clock);
@@ -69,9 +86,15 @@ pub(super) fn password(
                     Err(Denial::InvalidCredentials.into())
                 }
                 Verdict::Proven(subject) => Ok(subject),
-                Verdict::Refused => {
-                    let why = "there is no such person, or several, or the password is wrong (the client is not told which)";
-                    step(story, "login", format_args!("refused: {why}"));
+                Verdict::Refused(why) => {
+                    if let Find::ByName(template) = &ldap.settings().find {
+                        step(story, "bound as", format_args!("{}", Ldap::dn_of(template, user)));
+                    }
+                    step(
+                        story,
+                        "login",
+                        format_args!("refused: {why} (the client is not told)"),
+                    );
                     Err(Denial::InvalidCredentials.into())
                 }
                 Verdict::Unavailable(why) | Verdict::Unusable(why) => {
