@@ -20,8 +20,10 @@ use x509_parser::x509::X509Version;
 
 use super::{Source, Subject};
 
+mod chains;
 mod names;
 
+use chains::ShortChains;
 pub use names::{CertificateName, Leaf};
 
 /// Whose certificates are good at a listener, and which of their names counts.
@@ -29,6 +31,7 @@ pub use names::{CertificateName, Leaf};
 pub struct Certificates {
     verifier: Arc<dyn ClientCertVerifier>,
     subject: CertificateName,
+    auth: ClientAuth,
 }
 
 /// Whether TLS insists on a certificate.
@@ -99,12 +102,21 @@ impl Certificates {
         let verifier = builder
             .build()
             .map_err(|error| CertificatesProblem::Revocations(error.to_string()))?;
-        Ok(Self { verifier, subject })
+        Ok(Self {
+            verifier: Arc::new(ShortChains(verifier)),
+            auth,
+            subject,
+        })
     }
 
     /// What TLS asks during the handshake.
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::clone(&self.verifier)
+    }
+
+    /// Whether nobody is answered without a good certificate.
+    pub const fn are_required(&self) -> bool {
+        matches!(self.auth, ClientAuth::Required)
     }
 
     /// Which name counts.
@@ -166,8 +178,19 @@ fn check_authorities(
                 names::in_words(list.issuer())
             )));
         }
+        // Of several, the first alone would be looked at.
+        if lists
+            .iter()
+            .any(|other: &CertificateRevocationList<'_>| other.issuer().as_raw() == list.issuer().as_raw())
+        {
+            return Err(CertificatesProblem::Revocations(format!(
+                "it has two lists of {}; keep the newest alone",
+                names::in_words(list.issuer())
+            )));
+        }
         lists.push(list);
     }
+    let mut subjects: Vec<Vec<u8>> = Vec::with_capacity(authorities.len());
     for authority in authorities {
         let (_, authority) = X509Certificate::from_der(authority)
             .map_err(|_| CertificatesProblem::Authority("a certificate in it cannot be read".into()))?;
@@ -178,6 +201,13 @@ fn check_authorities(
                 names::in_words(subject)
             )));
         }
+        if !lists.is_empty() && subjects.iter().any(|other| other == subject.as_raw()) {
+            return Err(CertificatesProblem::Authority(format!(
+                "two authorities are named {}, and a revocation list could be of either; keep one, or leave client_crl_file out",
+                names::in_words(subject)
+            )));
+        }
+        subjects.push(subject.as_raw().to_vec());
         if !lists.is_empty()
             && !lists
                 .iter()

@@ -195,12 +195,18 @@ impl Gateway {
             wish,
         };
         let logins = &self.0.shared.logins;
+        let listener = policy.listeners.get(peer.listener);
+        let certificates = listener.and_then(|listener| listener.client_certificates.as_deref());
+        if let Some(required) = certificates.filter(|certificates| certificates.are_required()) {
+            let presented = head.extensions.get::<Arc<PresentedCertificate>>();
+            if !presented.is_some_and(|presented| logins.is_vouched_for(&login, required, presented)) {
+                return Err(Denial::InvalidCredentials);
+            }
+        }
         if let Some(principal) = logins.cached(&login, &head.headers) {
             return Ok(principal);
         }
         if let Some(certificate) = only_certificate(head) {
-            let listener = policy.listeners.get(peer.listener);
-            let certificates = listener.and_then(|listener| listener.client_certificates.as_deref());
             return logins.by_certificate(&login, certificates, certificate);
         }
         // Boxed as all that is rare: its future would be carried along by every request.

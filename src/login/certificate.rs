@@ -14,6 +14,7 @@ use rustls::pki_types::CertificateDer;
 use super::cache::ENTRY_LIFE;
 use super::{LoginPolicy, Logins};
 use crate::authn::Certificates;
+use crate::authn::certificate::Leaf;
 use crate::denial::Denial;
 use crate::identity::Principal;
 
@@ -30,6 +31,7 @@ struct Found {
     ends: Duration,
     /// When the certificate itself is over, on the wall clock.
     expires: Duration,
+    is_vouched_for: bool,
     outcome: Result<Arc<Principal>, Denial>,
 }
 
@@ -62,6 +64,29 @@ impl Logins {
         certificates: Option<&Certificates>,
         presented: &PresentedCertificate,
     ) -> Result<Arc<Principal>, Denial> {
+        self.look(policy, certificates, presented, |found| found.outcome.clone())
+    }
+
+    /// Whether an authority vouches for the connection's certificate now, whomever it names. A handshake may be long ago,
+    /// under another policy, or that of a session which this connection only goes on from.
+    pub fn is_vouched_for(
+        &self,
+        policy: &LoginPolicy<'_>,
+        certificates: &Certificates,
+        presented: &PresentedCertificate,
+    ) -> bool {
+        self.look(policy, Some(certificates), presented, |found| {
+            found.is_vouched_for
+        })
+    }
+
+    fn look<T>(
+        &self,
+        policy: &LoginPolicy<'_>,
+        certificates: Option<&Certificates>,
+        presented: &PresentedCertificate,
+        at: impl Fn(&Found) -> T,
+    ) -> T {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
         let mut found = presented.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = &*found
@@ -70,28 +95,56 @@ impl Logins {
             && wall < found.expires
         {
             self.hits.fetch_add(1, Ordering::Relaxed);
-            return found.outcome.clone();
+            return at(found);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let proof = certificates
-            .ok_or_else(|| "this listener takes none any more".to_owned())
-            .and_then(|certificates| certificates.verify(&presented.chain, wall));
-        let (outcome, expires) = match proof {
-            Ok(proof) => {
-                let principal = policy.identities.resolve(&Arc::new(proof.subject));
-                (principal.map(Arc::new), proof.expires)
-            }
-            Err(reason) => {
-                tracing::debug!(scheme = "certificate", reason, "certificate refused");
-                (Err(Denial::InvalidCredentials), Duration::MAX)
-            }
-        };
-        *found = Some(Found {
-            generation: policy.generation,
+        let judged = judge(policy, certificates, presented, wall);
+        let judged = Found {
             ends: now.saturating_add(ENTRY_LIFE),
-            expires,
-            outcome: outcome.clone(),
-        });
-        outcome
+            ..judged
+        };
+        let told = at(&judged);
+        *found = Some(judged);
+        told
+    }
+}
+
+fn judge(
+    policy: &LoginPolicy<'_>,
+    certificates: Option<&Certificates>,
+    presented: &PresentedCertificate,
+    wall: Duration,
+) -> Found {
+    let is_vouched_for =
+        certificates.is_some_and(|certificates| certificates.vouch_for(&presented.chain, wall).is_ok());
+    let proof = certificates
+        .ok_or_else(|| "this listener takes none any more".to_owned())
+        .and_then(|certificates| certificates.verify(&presented.chain, wall));
+    let (outcome, expires) = match proof {
+        Ok(proof) => {
+            let principal = policy.identities.resolve(&Arc::new(proof.subject));
+            (principal.map(Arc::new), proof.expires)
+        }
+        Err(reason) => {
+            tracing::debug!(scheme = "certificate", reason, "certificate refused");
+            let expires = presented.chain.first().and_then(|own| Leaf::read(own).ok());
+            (
+                Err(Denial::InvalidCredentials),
+                expires.map_or(Duration::MAX, |leaf| {
+                    if is_vouched_for {
+                        leaf.expires
+                    } else {
+                        Duration::MAX
+                    }
+                }),
+            )
+        }
+    };
+    Found {
+        generation: policy.generation,
+        ends: Duration::ZERO,
+        expires,
+        is_vouched_for,
+        outcome,
     }
 }

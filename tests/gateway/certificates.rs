@@ -371,6 +371,39 @@ async fn a_revocation_counts_at_once_and_for_that_certificate_alone() {
 }
 
 #[tokio::test]
+async fn required_holds_for_each_request_whatever_its_header() {
+    let listen = format!("{ASKS}client_certificates = \"required\"\nclient_crl_file = \"revoked.pem\"\n");
+    let mut house = House::with(&listen).await;
+    let good = house.clients.badge_until("alice.people", 7, NOW + 10_000);
+    let config = house
+        .clients
+        .badge_until("alice.people", 8, NOW + 60)
+        .client(&house.server);
+    let mut open = house.connect(&good).await;
+    let mut ends = Client::connect_tls(house.rig.address(), config.clone())
+        .await
+        .unwrap();
+    for client in [&mut open, &mut ends] {
+        ask(client, read(&basic("bob"))).await.expect_status(200);
+    }
+    // Over, on a connection that is open and on one that goes on from its session.
+    house.rig.clock.advance(Duration::from_secs(61));
+    let reply = ask(&mut ends, read(&basic("bob"))).await;
+    reply.expect_refusal(401, "invalid_credentials");
+    if let Ok(mut again) = Client::connect_tls(house.rig.address(), config).await {
+        let sent = again.try_send(read(&basic("bob"))).await;
+        let reply = again.reply_if_any().await;
+        assert!(sent.is_err() || reply.is_none_or(|reply| reply.status == 401));
+    }
+    ask(&mut open, read(&basic("bob"))).await.expect_status(200);
+    // Revoked.
+    house.rig.stage.write("revoked.pem", &house.clients.revokes(&[7]));
+    house.reload();
+    let reply = ask(&mut open, read(&basic("bob"))).await;
+    reply.expect_refusal(401, "invalid_credentials");
+}
+
+#[tokio::test]
 async fn a_listener_that_no_longer_asks_takes_none_on_connections_that_are_open() {
     let mut house = House::new().await;
     let mut client = house.connect(&house.clients.badge("alice.people")).await;

@@ -209,6 +209,52 @@ fn a_list_must_be_there_for_each_authority_and_be_its_own() {
 }
 
 #[test]
+fn of_two_lists_of_one_authority_the_first_alone_would_count_so_there_is_one() {
+    let ours = Authority::new("clients");
+    let made = |authorities: Vec<CertificateDer<'static>>, lists| {
+        Certificates::new(authorities, lists, ClientAuth::Optional, CertificateName::Cn)
+    };
+    let both = vec![ours.revokes(&[], NOW + 60), ours.revokes(&[7], NOW + 60)];
+    let Err(CertificatesProblem::Revocations(why)) = made(vec![ours.certificate()], both) else {
+        panic!("what the second revokes would be good")
+    };
+    assert!(why.contains("two lists of CN=clients"), "{why}");
+    let renewed = Authority::new("clients");
+    let namesakes = vec![ours.certificate(), renewed.certificate()];
+    let Err(CertificatesProblem::Authority(why)) = made(namesakes.clone(), vec![ours.revokes(&[], NOW + 60)])
+    else {
+        panic!("one of the two would be locked out")
+    };
+    assert!(why.contains("two authorities are named CN=clients"), "{why}");
+    assert!(
+        made(namesakes, Vec::new()).is_ok(),
+        "without lists a renewed authority goes beside the old one"
+    );
+}
+
+#[test]
+fn more_certificates_than_a_path_has_are_not_looked_at() {
+    let root = Authority::new("root");
+    let certificates = trusting(&root, CertificateName::Cn);
+    let own = root.signs(&client("alice"));
+    let junk = |count: usize| -> Vec<_> {
+        std::iter::once(own.clone())
+            .chain((0..count).map(|_| Authority::new("junk").certificate()))
+            .collect()
+    };
+    assert_eq!(judge(&certificates, &junk(4)), Ok("alice".into()));
+    refused(
+        judge(&certificates, &junk(5)),
+        "more certificates were sent than a path has",
+    );
+    let large = CertificateDer::from(vec![0x30; 17 * 1024]);
+    refused(
+        judge(&certificates, &[own.clone(), large]),
+        "more certificates were sent than a path has",
+    );
+}
+
+#[test]
 fn a_clients_certificate_is_no_authority() {
     let authority = Authority::new("clients");
     let outcome = Certificates::new(
