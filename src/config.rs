@@ -64,6 +64,14 @@ pub fn load(path: &Path, generation: u64) -> Result<Policy, Report> {
     read(path, generation).map(|loaded| loaded.policy)
 }
 
+/// What is in the configuration's file and in those that it names now, to be compared with [`Policy::contents`].
+pub fn contents_now(path: &Path, named: &[PathBuf]) -> Vec<u64> {
+    let files = std::iter::once(path).chain(named.iter().map(PathBuf::as_path));
+    files
+        .map(|file| files::seen(std::fs::read(file).ok().as_deref()))
+        .collect()
+}
+
 /// The text of `show`: the effective configuration, defaults included, secrets masked.
 pub fn effective(path: &Path) -> Result<String, Report> {
     read(path, 0).map(|loaded| loaded.effective())
@@ -86,8 +94,11 @@ pub fn read(path: &Path, generation: u64) -> Result<Loaded, Report> {
         .map(|rule| problems.line_of(&rule.span))
         .collect();
     match policy {
-        Some(policy) if problems.is_empty() => Ok(Loaded {
-            policy,
+        Some(mut policy) if problems.is_empty() => Ok(Loaded {
+            policy: {
+                policy.contents.insert(0, files::seen(Some(text.as_bytes())));
+                policy
+            },
             raw,
             map_lines,
         }),

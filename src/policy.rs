@@ -53,6 +53,8 @@ pub struct Policy {
     pub warnings: Vec<String>,
     /// Every other file that was read, for a reload to watch.
     pub files: Vec<PathBuf>,
+    /// What was in each of them when it was read, as a number to compare; the configuration's own file comes first.
+    pub contents: Vec<u64>,
     /// How the keys of each issuer are fetched whose keys are, by its name.
     pub jwks_tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
 }

@@ -3,7 +3,6 @@
 //! Files are compared by their content, so that a Kubernetes mount that swaps symbolic links is noticed and a touched
 //! file is not. A changed file is read only when it is the same twice in a row: it may still be being written.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,9 +24,9 @@ pub struct Reloader {
     policy: Arc<LivePolicy>,
     clock: Arc<dyn Clock>,
     /// Of the content that was loaded, or refused, last.
-    settled: u64,
+    settled: Vec<u64>,
     /// Of the content seen at the last look.
-    seen: u64,
+    seen: Vec<u64>,
     fetchers: Vec<JwksFetcher>,
 }
 
@@ -49,25 +48,27 @@ impl Reloader {
     /// Watches the file that `policy` was loaded from. Starts fetching its key sets; needs a running runtime.
     pub fn new(path: &Path, policy: Arc<LivePolicy>, clock: Arc<dyn Clock>) -> Self {
         let current = policy.current();
-        let settled = digest(path, &current.files);
+        // What was loaded, and not what is there now: a file that changed since is seen at the first look.
+        let settled = current.contents.clone();
         let fetchers = fetch_keys(&current, &clock);
         metrics::config_loaded(clock.wall(), current.insecure.len());
         Self {
             path: path.to_owned(),
             policy,
             clock,
+            seen: settled.clone(),
             settled,
-            seen: settled,
             fetchers,
         }
     }
 
     /// Looks at the files; loads them if they changed and have come to rest.
     pub fn look(&mut self, logins: &Logins, users: &LiveCounters) -> Option<Reloaded> {
-        let digest = digest(&self.path, &self.policy.current().files);
-        let is_at_rest = digest == self.seen;
-        self.seen = digest;
-        if is_at_rest && digest != self.settled {
+        let now = config::contents_now(&self.path, &self.policy.current().files);
+        let is_at_rest = now == self.seen;
+        let has_changed = now != self.settled;
+        self.seen = now;
+        if is_at_rest && has_changed {
             info!("a file of the configuration has changed");
             return Some(self.reload(logins, users));
         }
@@ -78,7 +79,7 @@ impl Reloader {
     pub fn reload(&mut self, logins: &Logins, users: &LiveCounters) -> Reloaded {
         let old = self.policy.current();
         // Before the files are read: what changes after that is seen at the next look.
-        self.settled = digest(&self.path, &old.files);
+        self.settled = config::contents_now(&self.path, &old.files);
         let problems = match config::load(&self.path, old.generation + 1) {
             Err(report) => report.to_string(),
             Ok(new) => match unchangeable(&old, &new) {
@@ -100,9 +101,7 @@ impl Reloader {
         logins.set_limits(new.limits.strangers);
         users.set_limits(&new.limits.users);
         let old = self.policy.current();
-        if new.files != old.files {
-            self.settled = digest(&self.path, &new.files);
-        }
+        self.settled.clone_from(&new.contents);
         // Keys that were fetched hold until the next fetch; without them nobody could log in meanwhile.
         for issuer in &new.authn.issuers {
             if let Some(before) = old.authn.issuer(issuer.name()) {
@@ -191,15 +190,6 @@ fn fetch_keys(policy: &Policy, clock: &Arc<dyn Clock>) -> Vec<JwksFetcher> {
         .collect()
 }
 
-/// Of the content of all files; a file that cannot be read counts as such.
-fn digest(path: &Path, files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in std::iter::once(path).chain(files.iter().map(PathBuf::as_path)) {
-        std::fs::read(file).ok().hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,5 +224,46 @@ mod tests {
             "[state]\nstore = \"memory\"\ndirectory = \"one\"\n",
         );
         assert_eq!(unchangeable(&memory, &with_socket), Some("state.directory"));
+    }
+
+    fn limits_of(policy: &Policy) -> (Logins, LiveCounters, Arc<dyn Clock>) {
+        let clock: Arc<dyn Clock> = Arc::new(crate::clock::ManualClock::at(std::time::Duration::ZERO));
+        let logins = Logins::new(Arc::clone(&clock), policy.limits.strangers, 1).unwrap();
+        let users = LiveCounters::new(policy.limits.users.clone(), Arc::clone(&clock));
+        (logins, users, clock)
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_the_gateway_starts_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let hash = hash_password(b"a password of this test").unwrap();
+        let file = folder.path().join("users.htpasswd");
+        std::fs::write(&file, format!("alice:{hash}\nmallory:{hash}\n")).unwrap();
+        let policy = load(folder.path(), "[state]\nstore = \"memory\"\n");
+        std::fs::write(&file, format!("alice:{hash}\n")).unwrap();
+        let (logins, users, clock) = limits_of(&policy);
+        let live = Arc::new(LivePolicy::new(policy));
+        let mut reloader = Reloader::new(&folder.path().join("gateway.toml"), Arc::clone(&live), clock);
+        assert_eq!(
+            reloader.look(&logins, &users),
+            None,
+            "it may still be being written"
+        );
+        assert!(matches!(
+            reloader.look(&logins, &users),
+            Some(Reloaded::InForce { .. })
+        ));
+        assert!(
+            live.current()
+                .authn
+                .users
+                .as_ref()
+                .unwrap()
+                .get("mallory")
+                .is_none()
+        );
+        for _ in 0..3 {
+            assert_eq!(reloader.look(&logins, &users), None, "nothing has changed");
+        }
     }
 }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::authn::password::Scheme;
+use crate::authn::password::{Scheme, begins_as_hash};
 use crate::authn::{User, Users, UsersProblem, WeakHashes};
 use crate::safe_edit::{EditError, at, edit, joined};
 
@@ -49,9 +49,12 @@ pub fn add(path: &Path, name: &str, hash: &str, groups: Option<&[String]>) -> Re
     edit(path, |text| {
         let mut lines: Vec<&str> = text.lines().collect();
         let place = lines.iter().position(|line| is_of(line, name));
-        let kept = place
-            .and_then(|place| lines.get(place))
-            .and_then(|line| line.splitn(3, ':').nth(2));
+        let kept = place.and_then(|place| lines.get(place)).and_then(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            // After a password in plain text, what follows a colon is a part of it and no group.
+            fields.next().filter(|stored| begins_as_hash(stored))?;
+            fields.next()
+        });
         let groups = groups.map(|groups| groups.join(","));
         let line = match groups.as_deref().or(kept) {
             Some(groups) if !groups.is_empty() => format!("{name}:{hash}:{groups}"),
@@ -295,5 +298,26 @@ mod tests {
             refused.to_string().starts_with("/nonexistent/users: "),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_part_of_a_password_in_plain_text_becomes_no_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("users");
+        for (stored, kept) in [
+            ("hunter2:admins", ""),
+            ("$ecret:admins", ""),
+            (&format!("{}:admins", hash("old")), ":admins"),
+            ("$apr1$damaged:admins", ":admins"),
+        ] {
+            fs::write(&path, format!("alice:{stored}\n")).unwrap();
+            let new = hash("new");
+            add(&path, "alice", &new, None).unwrap();
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                format!("alice:{new}{kept}\n"),
+                "{stored}"
+            );
+        }
     }
 }

@@ -66,6 +66,7 @@ pub struct Issuer {
     pub(super) rules: TokenRules,
     stale_keys: Duration,
     keys_at: Option<KeysAt>,
+    authorities: u64,
     settings_version: u64,
     in_force: ArcSwap<InForce>,
     refresher: ArcSwapOption<Refresher>,
@@ -136,6 +137,7 @@ impl Issuer {
             rules,
             stale_keys,
             keys_at,
+            authorities: 0,
             settings_version,
             in_force: ArcSwap::from_pointee(InForce {
                 keys: Arc::new(keys),
@@ -211,15 +213,26 @@ impl Issuer {
         }));
     }
 
+    /// With the authorities that vouch for where its keys are fetched, as a number to compare.
+    #[must_use]
+    pub fn vouched_for_by(self, authorities: &[u8]) -> Self {
+        Self {
+            authorities: fingerprint([authorities]),
+            ..self
+        }
+    }
+
     /// Whom to ask for keys. It must return at once.
     pub fn set_refresher(&self, ask: AskForKey) {
         self.refresher.store(Some(Arc::new(Refresher(ask))));
     }
 
     /// Takes over the fetched keys of the same entry before a reload, so that a reload locks nobody out while they
-    /// are fetched again. They grow no younger by it. Does nothing where the name or where to fetch them differs.
+    /// are fetched again. They grow no younger by it. Does nothing where the name, where to fetch them, or who vouches for
+    /// that place differs.
     pub fn inherit_keys(&self, before: &Self) {
-        if self.keys_at.is_some() && self.keys_at == before.keys_at && self.name == before.name {
+        let is_same_place = self.keys_at.is_some() && self.keys_at == before.keys_at;
+        if is_same_place && self.authorities == before.authorities && self.name == before.name {
             self.in_force.store(before.in_force.load_full());
         }
     }

@@ -178,18 +178,15 @@ impl fmt::Debug for StoredHash {
     }
 }
 
-// `$name$` or `{NAME}`, when it surely is the name of a scheme and no piece of a password.
-fn scheme_label(text: &str) -> Option<&str> {
-    let (open, close) = match text.as_bytes().first() {
-        Some(b'$') => ('$', '$'),
-        Some(b'{') => ('{', '}'),
-        _ => return None,
-    };
-    let (name, _) = text.strip_prefix(open)?.split_once(close)?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (!name.is_empty() && name.len() <= 12 && name.bytes().all(plain))
-        .then(|| text.get(..name.len().saturating_add(2)))
-        .flatten()
+/// The name of a scheme that a text begins with. Known ones alone: anything else may be a piece of a password, which no
+/// message may show.
+fn scheme_label(text: &str) -> Option<&'static str> {
+    LABELS.into_iter().find(|label| text.starts_with(label))
+}
+
+/// Whether a text begins as a stored hash does; else it may be a password itself.
+pub(crate) fn begins_as_hash(text: &str) -> bool {
+    scheme_label(text).is_some()
 }
 
 fn argon2id_cost(text: &str) -> Result<u64, String> {
@@ -282,8 +279,51 @@ fn plain_text_cost(text: &str) -> Result<u64, String> {
             "what follows the name is no hash that is known; {SET_ANEW}"
         ));
     }
+    let is_hex_digest =
+        matches!(text.len(), 32 | 40 | 64 | 96 | 128) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_of_bsdi = text.len() == 20
+        && text
+            .strip_prefix('_')
+            .is_some_and(|rest| rest.bytes().all(is_of_crypt));
+    let has_lost_its_beginning =
+        text.contains("$v=") || text.contains("$m=") || text.matches('$').count() > 1;
+    if is_hex_digest || is_of_bsdi || has_lost_its_beginning || text != text.trim() {
+        return Err(format!(
+            "what follows the name is a hash that is not supported, or looks like one; {SET_ANEW}"
+        ));
+    }
     Ok(1)
 }
+
+const LABELS: [&str; 27] = [
+    "$argon2id$",
+    "$2a$",
+    "$2b$",
+    "$2y$",
+    "$5$",
+    "$6$",
+    "$apr1$",
+    "{SHA}",
+    "$1$",
+    "$2$",
+    "$2x$",
+    "$7$",
+    "$y$",
+    "$gy$",
+    "$md5$",
+    "$sha1$",
+    "$argon2i$",
+    "$argon2d$",
+    "$scrypt$",
+    "$pbkdf2$",
+    "$pbkdf2-sha256$",
+    "$pbkdf2-sha512$",
+    "{SSHA}",
+    "{SSHA512}",
+    "{MD5}",
+    "{SMD5}",
+    "{CRYPT}",
+];
 
 pub(super) const SET_ANEW: &str = "set the password anew with `livy-gateway users add`";
 

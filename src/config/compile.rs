@@ -119,7 +119,8 @@ pub(super) fn compile(
     let quotas = holding::quotas(quota, &context);
     let requests = requests::requests(requests, &context);
     let log = self::log(log, &context);
-    let (files, readable) = context.files.into_parts();
+    let (read, readable) = context.files.into_parts();
+    let (files, contents): (Vec<_>, Vec<_>) = read.into_iter().unzip();
     let mut insecure = context.insecure.into_inner();
     insecure.extend(readable);
     Some(Policy {
@@ -138,6 +139,7 @@ pub(super) fn compile(
         insecure,
         warnings: context.warnings.into_inner(),
         files,
+        contents,
         jwks_tls: jwks_tls?,
     })
 }

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
@@ -70,7 +71,8 @@ pub(super) enum Secrecy {
 pub(super) struct Files<'a> {
     directory: &'a Path,
     problems: &'a Problems,
-    read: RefCell<Vec<PathBuf>>,
+    /// With the content that was found, for a later look.
+    read: RefCell<Vec<(PathBuf, u64)>>,
     insecure: RefCell<Vec<String>>,
 }
 
@@ -85,8 +87,8 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Every file that was asked for, and a sentence for each that others may read.
-    pub(super) fn into_parts(self) -> (Vec<PathBuf>, Vec<String>) {
+    /// Every file that was asked for, with [`seen`] of it, and a sentence for each that others may read.
+    pub(super) fn into_parts(self) -> (Vec<(PathBuf, u64)>, Vec<String>) {
         (self.read.into_inner(), self.insecure.into_inner())
     }
 
@@ -175,7 +177,7 @@ impl<'a> Files<'a> {
         make: &str,
     ) -> Option<Zeroizing<Vec<u8>>> {
         let full = self.resolve(path);
-        self.remember(&full);
+        self.remember(&full, None);
         let opened = File::open(&full).and_then(|file| Ok((file.metadata()?, file)));
         let (metadata, mut file) = match opened {
             Ok(opened) => opened,
@@ -212,7 +214,10 @@ impl<'a> Files<'a> {
                 self.problems.add(span, title, "write the path of the right file");
                 None
             }
-            Ok(_) => Some(content),
+            Ok(_) => {
+                self.remember(&full, Some(&content));
+                Some(content)
+            }
             Err(error) => {
                 let title = format!("`{key}`: cannot read {}: {}", full.display(), plain(&error));
                 self.problems
@@ -259,12 +264,22 @@ impl<'a> Files<'a> {
         true
     }
 
-    fn remember(&self, path: &Path) {
+    /// Twice for a file that is read: once that it is asked for, and then what was in it.
+    fn remember(&self, path: &Path, content: Option<&[u8]>) {
         let mut read = self.read.borrow_mut();
-        if !read.iter().any(|known| known == path) {
-            read.push(path.to_owned());
+        match read.iter_mut().find(|(known, _)| known == path) {
+            Some((_, found)) if content.is_some() => *found = seen(content),
+            Some(_) => {}
+            None => read.push((path.to_owned(), seen(content))),
         }
     }
+}
+
+/// Differs when the content of a file does; of none for one that is not there.
+pub(super) fn seen(content: Option<&[u8]>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The operating system's words without its error number.

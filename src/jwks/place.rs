@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::fetch::{self, FetchError};
 use crate::authn::issuer::check_url;
 use crate::authn::{KeySet, KeysAt};
+use crate::denial::quotable;
 
 /// Where one issuer's keys are.
 pub(super) struct Place {
@@ -68,11 +69,21 @@ pub(super) fn keys_url(description: &[u8], issuer: &str) -> Result<Uri, String> 
         serde_json::from_slice(description).map_err(|error| format!("it is no such document: {error}"))?;
     if description.issuer != issuer {
         return Err(format!(
-            "it is of the issuer {:?}; write exactly that as issuer if it is the right one",
-            description.issuer
+            "it is of the issuer '{}'; write exactly that as issuer if it is the right one",
+            quotable(&description.issuer)
         ));
     }
-    check_url(&description.jwks_uri).map_err(|problem| format!("its jwks_uri {problem}"))
+    let uri = description.jwks_uri;
+    let at =
+        check_url(&uri).map_err(|_| "its jwks_uri is no https:// URL without a user in it".to_owned())?;
+    // Who speaks for the issuer may not have this machine ask itself.
+    if issuer.starts_with("https://") && at.scheme_str() != Some("https") {
+        return Err(format!(
+            "its jwks_uri '{}' is not https, though the issuer is",
+            quotable(&uri)
+        ));
+    }
+    Ok(at)
 }
 
 /// Providers move their keys rarely; a move is noticed within this time, or when the old place fails.

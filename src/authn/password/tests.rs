@@ -80,13 +80,7 @@ fn other_schemes_are_refused_by_name() {
 
 #[test]
 fn what_looks_like_a_hash_is_never_a_password() {
-    for text in [
-        "$hunter2",
-        "{hunter2",
-        "$hunter 2$x",
-        "$hunter2hunter2$x",
-        "hunter2\u{7f}",
-    ] {
+    for text in ["$hunter2", "{hunter2", "$hunter 2$x", "hunter2\u{7f}"] {
         let problem = problem(text);
         assert!(problem.contains("no hash that is known"), "{problem}");
         assert!(!problem.contains("hunter"), "{problem}");
@@ -203,4 +197,34 @@ fn debug_output_shows_no_hash() {
     let text = cheap_argon2id(b"secret");
     let stored = StoredHash::parse(&text).unwrap();
     assert_eq!(format!("{stored:?}"), "argon2id(..)");
+}
+
+#[test]
+fn no_piece_of_a_password_is_named_as_a_scheme() {
+    for text in ["$ecretPass1$x", "{Tr0ub4dor3}x", "$Summer2026$"] {
+        let told = StoredHash::parse(text).unwrap_err();
+        let piece = text.trim_matches(['$', '{', '}', 'x']);
+        assert!(!told.contains(piece), "{told}");
+    }
+    assert!(
+        StoredHash::parse("$y$j9T$x")
+            .unwrap_err()
+            .contains("$y$ hashes are not supported")
+    );
+}
+
+#[test]
+fn a_hash_of_another_kind_is_no_password() {
+    for text in [
+        "5f4dcc3b5aa765d61d8327deb882cf99",
+        "5BAA61E4C9B93F3F0682250B6CF8331B7EE68FD8",
+        "_J9..CCCCXBrJUJV154M",
+        "argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
+        "y$10$abcdefghijklmnopqrstuv",
+        " secret",
+        "secret ",
+    ] {
+        assert!(StoredHash::parse(text).is_err(), "{text}");
+    }
+    assert!(StoredHash::parse("correct horse battery").is_ok());
 }

@@ -97,7 +97,7 @@ pub(super) fn issuer(raw: &RawJwt, context: &Context<'_>) -> Option<Arc<Issuer>>
         stale_keys: stale_keys.value,
     };
     match Issuer::new(settings) {
-        Ok(issuer) => Some(Arc::new(issuer)),
+        Ok(issuer) => Some(Arc::new(issuer.vouched_for_by(&authorities(raw, context)))),
         Err(what) => {
             unusable_issuer(raw, &what, context);
             None
@@ -192,6 +192,16 @@ pub(super) fn key_servers_tls(
         .map(|(entry, server)| Some((entry.name.value.clone(), key_server_tls(entry, server, context)?)))
         .collect();
     read.into_iter().collect()
+}
+
+/// Tells one set of authorities from another: keys that were fetched from a server of others are not to be kept.
+fn authorities(raw: &RawJwt, context: &Context<'_>) -> Vec<u8> {
+    match &raw.keys {
+        Some(RawKeys::Fetched(RawKeyServer {
+            ca_file: Some(path), ..
+        })) => std::fs::read(context.files.resolve(&path.value)).unwrap_or_default(),
+        Some(_) | None => Vec::new(),
+    }
 }
 
 /// The authorities of `ca_file` alone vouch for the server, or those of the operating system.

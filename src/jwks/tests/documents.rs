@@ -53,10 +53,15 @@ fn a_description_is_of_the_configured_issuer_to_the_byte_and_names_a_guarded_pla
     for place in [
         "https://login.example.org/keys",
         "https://keys.elsewhere.example/v3/certs?x=1",
-        "http://127.0.0.1:9/keys",
     ] {
         assert_eq!(read(corp, place).unwrap(), place);
     }
+    let local = "http://127.0.0.1:9";
+    let json = json!({"issuer": local, "jwks_uri": "http://127.0.0.1:9/keys"}).to_string();
+    assert_eq!(
+        keys_url(json.as_bytes(), local).unwrap(),
+        "http://127.0.0.1:9/keys"
+    );
     for issuer in [
         "https://login.example.org",
         "https://login.example.org//",
@@ -70,6 +75,9 @@ fn a_description_is_of_the_configured_issuer_to_the_byte_and_names_a_guarded_pla
     for place in [
         "http://login.example.org/keys",
         "http://10.0.0.1/",
+        // An issuer elsewhere may not have this machine ask itself.
+        "http://127.0.0.1:9/keys",
+        "http://localhost:9090/metrics",
         "file:///etc/passwd",
         "/keys",
         "https://user:secret@login.example.org/keys",
