@@ -82,8 +82,8 @@ struct InForce {
 struct Refresher(AskForKey);
 
 /// What an issuer asks for a key that it does not have, by its kid: the fetch that may bring it and is to be waited
-/// for, or nothing if there is none to hope for now.
-pub type AskForKey = Box<dyn Fn(Option<&str>) -> Option<BoxFuture<'static, ()>> + Send + Sync>;
+/// for and says whether it brought keys, or nothing if there is none to hope for now.
+pub type AskForKey = Box<dyn Fn(Option<&str>) -> Option<BoxFuture<'static, bool>> + Send + Sync>;
 
 impl Issuer {
     /// Compiles the settings. The error begins with the key that is wrong and says what to write.
@@ -243,7 +243,7 @@ impl Issuer {
     }
 
     /// The fetch that may bring the key of this kid, if there is one.
-    pub fn ask_for_key(&self, kid: Option<&str>) -> Option<BoxFuture<'static, ()>> {
+    pub fn ask_for_key(&self, kid: Option<&str>) -> Option<BoxFuture<'static, bool>> {
         let refresher = self.refresher.load();
         let Refresher(ask) = refresher.as_deref()?;
         ask(kid)

@@ -20,8 +20,8 @@ use crate::clock::Clock;
 pub(super) struct Demand {
     clock: Arc<dyn Clock>,
     wanted: Notify,
-    /// How many fetches have ended.
-    ended: watch::Sender<u64>,
+    /// How many fetches have ended, and whether the last of them brought keys.
+    ended: watch::Sender<(u64, bool)>,
     state: Mutex<State>,
 }
 
@@ -46,7 +46,7 @@ impl Demand {
         Self {
             clock,
             wanted: Notify::new(),
-            ended: watch::Sender::new(0),
+            ended: watch::Sender::new((0, false)),
             state: Mutex::new(State {
                 is_wanted: true,
                 ..State::default()
@@ -54,11 +54,11 @@ impl Demand {
         }
     }
 
-    /// The fetch that may bring this kid: one that is to begin, the one under way, or, if the budget has it, a new one.
-    pub(super) fn ask(&self, kid: Option<&str>) -> Option<BoxFuture<'static, ()>> {
+    /// The fetch that may bring this kid, and says whether it brought keys: one that is to begin, the one under way, or, if the budget has it, a new one.
+    pub(super) fn ask(&self, kid: Option<&str>) -> Option<BoxFuture<'static, bool>> {
         let kid = kid.unwrap_or_default();
         let mut state = self.state();
-        let is_under_way = state.begun > *self.ended.borrow();
+        let is_under_way = state.begun > self.ended.borrow().0;
         if !state.is_wanted && !is_under_way {
             if state.is_closed {
                 return None;
@@ -83,7 +83,8 @@ impl Demand {
         let mut ended = self.ended.subscribe();
         Some(Box::pin(async move {
             // An error means that the fetcher is gone, and nothing is to be waited for.
-            let _ = ended.wait_for(|ended| *ended >= awaited).await;
+            let fetched = ended.wait_for(|(ended, _)| *ended >= awaited).await;
+            fetched.is_ok_and(|fetched| fetched.1)
         }))
     }
 
@@ -118,7 +119,7 @@ impl Demand {
             state.in_vain.extend(looked_for);
             state.in_vain_at = began;
         }
-        self.ended.send_replace(state.begun);
+        self.ended.send_replace((state.begun, is_good));
     }
 
     /// Nothing is fetched any more, but for what somebody waits for.

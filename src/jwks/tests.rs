@@ -188,7 +188,7 @@ impl Setup {
     async fn admits(&self, signer: &Signer, kid: &str) -> bool {
         while let TokenVerdict::UnknownKey(missing) = self.verdict(signer, kid) {
             match missing.issuer.ask_for_key(missing.kid.as_deref()) {
-                Some(fetch) => fetch.await,
+                Some(fetch) => drop(fetch.await),
                 None => return false,
             }
         }
@@ -556,4 +556,44 @@ fn an_issuer_with_its_own_keys_has_nothing_to_fetch() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
     let tls = client_config(rustls::RootCertStore::empty());
     assert!(JwksFetcher::spawn(Arc::new(issuer.unwrap()), tls, clock, || 0.5).is_none());
+}
+
+#[tokio::test]
+async fn while_the_provider_is_silent_or_failing_a_token_of_a_new_key_is_not_called_wrong() {
+    use crate::identity::Identities;
+    use crate::limits::LoginLimits;
+    use crate::login::{LoginPolicy, Logins};
+    for answer in [
+        Answer::Silence,
+        Answer::Raw(b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n".to_vec()),
+    ] {
+        let (old, new) = (fresh(), fresh());
+        let mut setup = Setup::with(set_of(&old, "old")).await;
+        assert!(setup.admits(&old, "old").await);
+        setup.times_asked();
+        setup.provider.answers(answer);
+        let clock = Arc::clone(&setup.clock) as Arc<dyn Clock>;
+        let logins = Logins::new(clock, LoginLimits::default(), 1).unwrap();
+        let identities = Identities::new(Vec::new(), Vec::new(), Vec::new()).unwrap();
+        let header = json!({"alg": "EdDSA", "kid": "new"}).to_string();
+        let claims =
+            json!({"iss": setup.provider.url, "aud": "livy", "sub": "alice", "exp": NOW.as_secs() + 600});
+        let token = new.token(Algorithm::EdDsa, &header, &claims.to_string());
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let policy = LoginPolicy {
+            authn: &Arc::new(std::mem::replace(
+                &mut setup.authn,
+                Authn::new("livy".into(), None, Vec::new()).unwrap(),
+            )),
+            identities: &identities,
+            generation: 1,
+            wish: TokenUse::Write,
+        };
+        let outcome = logins
+            .authenticate(&policy, &headers, "127.0.0.1".parse().unwrap())
+            .await;
+        assert_eq!(outcome.unwrap_err().answer().code, "login_unavailable");
+        assert_eq!(setup.times_asked(), 1, "one request asks a failing provider once");
+    }
 }

@@ -36,7 +36,6 @@ impl Logins {
         verify: impl Fn(Duration) -> TokenVerdict,
         missing: MissingKey,
     ) -> Result<Arc<Proof>, Denial> {
-        let issuer = Arc::clone(&missing.issuer);
         let verified = tokio::time::timeout(KEY_WAIT_MAX, async {
             let mut missing = missing;
             while missing.issuer.awaits_its_fetcher() {
@@ -44,7 +43,10 @@ impl Logins {
             }
             // A fetch that was under way may have missed the key; then there is one more to wait for.
             while let Some(fetch) = missing.issuer.ask_for_key(missing.kid.as_deref()) {
-                fetch.await;
+                if !fetch.await {
+                    tracing::debug!("token not judged: its issuer's keys could not be fetched");
+                    return Err(UNKNOWN);
+                }
                 match self.verify_now(policy, &verify) {
                     Ok(proof) => return Ok(proof),
                     Err(Refusal::For(denial)) => return Err(denial),
@@ -55,8 +57,8 @@ impl Logins {
             Err(without_key(&missing.issuer))
         });
         verified.await.unwrap_or_else(|_elapsed| {
-            tracing::debug!("token refused: its key did not come in time");
-            Err(without_key(&issuer))
+            tracing::debug!("token not judged: its issuer's keys did not come in time");
+            Err(UNKNOWN)
         })
     }
 
@@ -104,7 +106,7 @@ impl Logins {
 /// Where an issuer has no key at all, nothing can be said about a token of its.
 fn without_key(issuer: &Issuer) -> Denial {
     if issuer.keys_in_force() == 0 {
-        Denial::LoginUnavailable(LoginSource::SigningKeys)
+        UNKNOWN
     } else {
         Denial::InvalidCredentials
     }
@@ -118,6 +120,8 @@ fn key_versions(authn: &Authn) -> u64 {
         .fold(0, |all: u64, issuer| all.rotate_left(7) ^ issuer.key_version())
 }
 
+/// Nothing can be said about a token whose key may be new, while its issuer does not say which keys it has.
+const UNKNOWN: Denial = Denial::LoginUnavailable(LoginSource::SigningKeys);
 /// How often it is looked whether fetching has begun; for some milliseconds behind the start.
 const FETCHER_LOOK: Duration = Duration::from_millis(10);
 /// How long a request waits for a key: no client minds, and a provider that takes longer is not well.
