@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use x509_parser::asn1_rs::{Class, Tag};
+use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::denial::quotable;
@@ -64,11 +63,12 @@ impl Leaf {
             .iter_common_name()
             .map(|name| (CertificateName::Cn, text(name)))
             .collect();
+        let unreadable = "its alternative names cannot be read";
         let alternative = certificate
-            .subject_alternative_name()
-            .map_err(|_| "its alternative names cannot be read")?;
+            .get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME)
+            .map_err(|_| unreadable)?;
         if let Some(alternative) = alternative {
-            names.extend(alternative.value.general_names.iter().filter_map(kind_and_text));
+            names.extend(alternative_names(alternative.value).ok_or(unreadable)?);
         }
         let last_second = certificate.validity().not_after.timestamp();
         Ok(Self {
@@ -108,29 +108,42 @@ impl Leaf {
 fn text(name: &AttributeTypeAndValue<'_>) -> Option<String> {
     let value = name.attr_value();
     let text = std::str::from_utf8(value.data).ok()?;
-    let is_read = value.class() == Class::Universal
-        && (value.tag() == Tag::Utf8String || (value.tag() == Tag::PrintableString && text.is_ascii()));
+    let is_read = is_plain(value, UTF8_STRING) || (is_plain(value, PRINTABLE_STRING) && text.is_ascii());
     is_read.then(|| text.to_owned())
 }
 
-fn kind_and_text(name: &GeneralName<'_>) -> Option<(CertificateName, Option<String>)> {
-    // RFC 5280 §4.2.1.6: all three are ASCII.
-    let ascii = |text: &str| text.is_ascii().then(|| text.to_owned());
-    match name {
-        GeneralName::RFC822Name(text) => Some((CertificateName::SanEmail, ascii(text))),
-        GeneralName::DNSName(text) => Some((CertificateName::SanDns, ascii(text))),
-        GeneralName::URI(text) => Some((CertificateName::SanUri, ascii(text))),
-        GeneralName::Invalid(Tag(1), _) => Some((CertificateName::SanEmail, None)),
-        GeneralName::Invalid(Tag(2), _) => Some((CertificateName::SanDns, None)),
-        GeneralName::Invalid(Tag(6), _) => Some((CertificateName::SanUri, None)),
-        GeneralName::Invalid(..)
-        | GeneralName::OtherName(..)
-        | GeneralName::X400Address(_)
-        | GeneralName::DirectoryName(_)
-        | GeneralName::EDIPartyName(_)
-        | GeneralName::IPAddress(_)
-        | GeneralName::RegisteredID(_) => None,
+/// The names of the kinds that can count, from the content of the extension; nothing if that is no list of names. It is
+/// read here and not by the parser's own list, which keeps no tags: a name must have the one form that DER has for it.
+fn alternative_names(extension: &[u8]) -> Option<Vec<(CertificateName, Option<String>)>> {
+    let (rest, list) = Any::from_der(extension).ok()?;
+    if list.header.raw_tag() != Some(&[SEQUENCE]) || !rest.is_empty() {
+        return None;
     }
+    let mut names = Vec::new();
+    let mut left = list.data;
+    while !left.is_empty() {
+        let (rest, name) = Any::from_der(left).ok()?;
+        left = rest;
+        if name.class() != Class::ContextSpecific {
+            return None;
+        }
+        let (kind, tag) = match name.tag() {
+            Tag(1) => (CertificateName::SanEmail, 0x81),
+            Tag(2) => (CertificateName::SanDns, 0x82),
+            Tag(6) => (CertificateName::SanUri, 0x86),
+            _ => continue,
+        };
+        // RFC 5280 §4.2.1.6: all three are ASCII.
+        let text = std::str::from_utf8(name.data).ok();
+        let text = text.filter(|text| is_plain(&name, tag) && text.is_ascii());
+        names.push((kind, text.map(str::to_owned)));
+    }
+    Some(names)
+}
+
+/// Whether a value has this tag and in this form: one byte, and no value of parts.
+fn is_plain(value: &Any<'_>, tag: u8) -> bool {
+    value.header.raw_tag() == Some(&[tag])
 }
 
 pub(super) fn in_words(name: &X509Name<'_>) -> String {
@@ -139,3 +152,7 @@ pub(super) fn in_words(name: &X509Name<'_>) -> String {
 
 /// As of a token's subject.
 const NAME_BYTES_MAX: usize = 256;
+
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const SEQUENCE: u8 = 0x30;

@@ -345,7 +345,12 @@ fn raw_names(entries: &[(u8, &[u8])]) -> CertificateParams {
         .iter()
         .flat_map(|(tag, content)| [&[0x80 | tag, u8::try_from(content.len()).unwrap()], *content].concat())
         .collect();
-    let sequence = [&[0x30, u8::try_from(entries.len()).unwrap()], entries.as_slice()].concat();
+    san(&entries)
+}
+
+/// Alternative names with these bytes in their list.
+fn san(entries: &[u8]) -> CertificateParams {
+    let sequence = [&[0x30, u8::try_from(entries.len()).unwrap()], entries].concat();
     let mut params = client("alice");
     params
         .custom_extensions
@@ -379,6 +384,72 @@ fn an_alternative_name_that_is_no_plain_text_names_nobody() {
     assert_eq!(
         name_in(CertificateName::SanUri, &raw_names(&[(6, b"spiffe://x/alice")])),
         Ok("spiffe://x/alice".into())
+    );
+}
+
+#[test]
+fn a_name_in_a_form_that_der_does_not_have_names_nobody() {
+    for (kind, tag) in [
+        (CertificateName::SanEmail, 1),
+        (CertificateName::SanDns, 2),
+        (CertificateName::SanUri, 6),
+    ] {
+        // Marked as made of parts, which strings are not in DER.
+        let parts = (0x20 | tag, &b"alice"[..]);
+        refused(name_in(kind, &raw_names(&[parts])), "odd encoding");
+        // The tag in two bytes where one is enough.
+        let longer: &[u8] = &[&[5], &b"alice"[..]].concat();
+        let two_bytes = san(&[&[0x9f, tag], longer].concat());
+        assert!(name_in(kind, &two_bytes).is_err(), "{kind:?}");
+        // Nor does it hide beside a good one, or change what another kind says.
+        let good = (tag, &b"bob"[..]);
+        refused(name_in(kind, &raw_names(&[parts, good])), "more than one");
+        refused(name_in(kind, &raw_names(&[good, parts])), "more than one");
+        assert_eq!(
+            name_in(CertificateName::Cn, &raw_names(&[parts])),
+            Ok("alice".into())
+        );
+    }
+}
+
+#[test]
+fn alternative_names_that_are_no_list_of_names_name_nobody() {
+    for odd in [
+        &[0x30][..],
+        // A name outside of a list, or not of the kinds that a list has.
+        &[0x82, 1, b'a'],
+        &[0x30, 3, 0x0c, 1, b'a'],
+        // Something behind the list, or a name that goes on behind its end.
+        &[0x30, 3, 0x82, 1, b'a', 0],
+        &[0x30, 3, 0x82, 2, b'a', b'b'],
+        // A list that is a string.
+        &[0x10, 3, 0x82, 1, b'a'],
+    ] {
+        let mut params = client("alice");
+        params
+            .custom_extensions
+            .push(CustomExtension::from_oid_content(&[2, 5, 29, 17], odd.to_vec()));
+        for kind in [CertificateName::SanDns, CertificateName::Cn] {
+            assert!(name_in(kind, &params).is_err(), "{kind:?} {odd:02x?}");
+        }
+    }
+}
+
+#[test]
+fn a_common_name_that_is_made_of_parts_names_nobody() {
+    let authority = Authority::new("clients");
+    let good = authority.signs(&client("alice"));
+    assert!(Leaf::read(&good).unwrap().only(CertificateName::Cn).is_ok());
+    let plain = b"\x0c\x05alice";
+    let at = good
+        .windows(plain.len())
+        .position(|bytes| bytes == plain)
+        .unwrap();
+    let mut odd = good.to_vec();
+    odd[at] |= 0x20;
+    refused(
+        Leaf::read(&odd).and_then(|leaf| leaf.only(CertificateName::Cn).map(str::to_owned)),
+        "odd encoding",
     );
 }
 
