@@ -13,13 +13,10 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, RootCertStore};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
-use x509_parser::revocation_list::CertificateRevocationList;
-use x509_parser::x509::X509Version;
 
 use super::{Source, Subject};
 
+mod authorities;
 mod chains;
 mod names;
 
@@ -63,6 +60,8 @@ pub enum CertificatesProblem {
     Authority(String),
     /// The revocation lists cannot be used.
     Revocations(String),
+    /// With lists, two of the authorities cannot be told apart.
+    Namesakes(String),
 }
 
 /// What a good certificate proves.
@@ -84,7 +83,7 @@ impl Certificates {
         auth: ClientAuth,
         subject: CertificateName,
     ) -> Result<Self, CertificatesProblem> {
-        check_authorities(&authorities, &revocations)?;
+        authorities::check(&authorities, &revocations)?;
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             roots
@@ -159,67 +158,6 @@ impl fmt::Debug for Certificates {
             .field("subject", &self.subject)
             .finish_non_exhaustive()
     }
-}
-
-/// Whoever holds the key of a certificate in this list can make certificates in anybody's name, so a client's own must not
-/// get in among them. An authority without a list would lock all its clients out.
-fn check_authorities(
-    authorities: &[CertificateDer<'_>],
-    revocations: &[CertificateRevocationListDer<'_>],
-) -> Result<(), CertificatesProblem> {
-    let mut lists = Vec::with_capacity(revocations.len());
-    for list in revocations {
-        let (_, list) = CertificateRevocationList::from_der(list)
-            .map_err(|_| CertificatesProblem::Revocations("a list in it cannot be read".into()))?;
-        // What `openssl ca` writes unless it is told otherwise.
-        if list.version() != Some(X509Version::V2) {
-            return Err(CertificatesProblem::Revocations(format!(
-                "the list of {} is of version 1, without a number; have it made with a crlnumber (openssl ca)",
-                names::in_words(list.issuer())
-            )));
-        }
-        // Of several, the first alone would be looked at.
-        if lists
-            .iter()
-            .any(|other: &CertificateRevocationList<'_>| other.issuer().as_raw() == list.issuer().as_raw())
-        {
-            return Err(CertificatesProblem::Revocations(format!(
-                "it has two lists of {}; keep the newest alone",
-                names::in_words(list.issuer())
-            )));
-        }
-        lists.push(list);
-    }
-    let mut subjects: Vec<Vec<u8>> = Vec::with_capacity(authorities.len());
-    for authority in authorities {
-        let (_, authority) = X509Certificate::from_der(authority)
-            .map_err(|_| CertificatesProblem::Authority("a certificate in it cannot be read".into()))?;
-        let subject = authority.subject();
-        if !authority.is_ca() {
-            return Err(CertificatesProblem::Authority(format!(
-                "the certificate of {} is no authority's: it is not marked as one (CA:TRUE)",
-                names::in_words(subject)
-            )));
-        }
-        if !lists.is_empty() && subjects.iter().any(|other| other == subject.as_raw()) {
-            return Err(CertificatesProblem::Authority(format!(
-                "two authorities are named {}, and a revocation list could be of either; keep one, or leave client_crl_file out",
-                names::in_words(subject)
-            )));
-        }
-        subjects.push(subject.as_raw().to_vec());
-        if !lists.is_empty()
-            && !lists
-                .iter()
-                .any(|list| list.issuer().as_raw() == subject.as_raw())
-        {
-            return Err(CertificatesProblem::Revocations(format!(
-                "it has no list of {}, so no certificate of that authority would be taken",
-                names::in_words(subject)
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn in_words(error: &rustls::Error) -> String {

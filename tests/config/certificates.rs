@@ -12,33 +12,45 @@ use time::OffsetDateTime;
 
 use super::Stage;
 
-/// An authority for clients with its list, another with one, and a client's own certificate.
+/// An authority for clients with its list, another with one, a client's own certificate, and what may not be.
 pub(super) fn client_authorities(stage: &Stage) {
-    for (authority, list) in [
+    for (name, list) in [
         ("clients-ca.pem", "revoked.pem"),
         ("others-ca.pem", "others-revoked.pem"),
     ] {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, authority);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let revoked = CertificateRevocationListParams {
-            this_update: OffsetDateTime::UNIX_EPOCH,
-            next_update: OffsetDateTime::UNIX_EPOCH + time::Duration::days(100_000),
-            crl_number: SerialNumber::from(1),
-            issuing_distribution_point: None,
-            revoked_certs: Vec::new(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        stage.put(authority, &issuer.pem(), 0o644);
+        let (issuer, namesake) = (authority(name), authority(name));
+        let revoked = nothing_revoked(&issuer);
+        stage.put(name, &issuer.pem(), 0o644);
         stage.put("open-ca.pem", &issuer.pem(), 0o666);
-        stage.put(list, &revoked.signed_by(&issuer).unwrap().pem().unwrap(), 0o644);
+        stage.put("namesakes-ca.pem", &(issuer.pem() + &namesake.pem()), 0o644);
+        stage.put(list, &revoked, 0o644);
+        stage.put(&format!("two-{list}"), &revoked.repeat(2), 0o644);
+        stage.put(&format!("forged-{list}"), &nothing_revoked(&namesake), 0o644);
         let mut client = CertificateParams::default();
         client.distinguished_name.push(DnType::CommonName, "alice");
         let client = client.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         stage.put("client.pem", &client.pem(), 0o644);
     }
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn nothing_revoked(issuer: &CertifiedIssuer<'static, KeyPair>) -> String {
+    let list = CertificateRevocationListParams {
+        this_update: OffsetDateTime::UNIX_EPOCH,
+        next_update: OffsetDateTime::UNIX_EPOCH + time::Duration::days(100_000),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(issuer).unwrap().pem().unwrap()
 }
 
 const ONLY: &str = "[listen]\naddress = \"127.0.0.1:0\"\nclient_ca_file = \"clients-ca.pem\"\n\

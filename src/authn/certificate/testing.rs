@@ -35,6 +35,11 @@ impl Authority {
         self.0.der().clone()
     }
 
+    /// Another certificate of its key, which has this name.
+    pub(crate) fn renewed(&self, name: &str) -> CertificateDer<'static> {
+        authority(name).self_signed(self.0.key()).unwrap().der().clone()
+    }
+
     /// A certificate as described.
     pub(crate) fn signs(&self, params: &CertificateParams) -> CertificateDer<'static> {
         self.signs_for(&KeyPair::generate().unwrap(), params)

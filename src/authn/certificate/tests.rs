@@ -181,55 +181,97 @@ fn a_revoked_certificate_is_refused_and_so_is_what_cannot_be_known() {
     );
 }
 
+/// Why these cannot be configured together.
+fn misconfigured(
+    authorities: Vec<CertificateDer<'static>>,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+) -> CertificatesProblem {
+    Certificates::new(authorities, lists, ClientAuth::Optional, CertificateName::Cn)
+        .expect_err("it cannot be used")
+}
+
 #[test]
 fn a_list_must_be_there_for_each_authority_and_be_its_own() {
     let ours = Authority::new("clients");
     let other = Authority::new("others");
-    let outcome = Certificates::new(
-        vec![ours.certificate(), other.certificate()],
-        vec![ours.revokes(&[], NOW + 60)],
-        ClientAuth::Optional,
-        CertificateName::Cn,
-    );
-    let Err(CertificatesProblem::Revocations(why)) = outcome else {
+    let ours_alone = vec![ours.revokes(&[], NOW + 60)];
+    let problem = misconfigured(vec![ours.certificate(), other.certificate()], ours_alone);
+    let CertificatesProblem::Revocations(why) = problem else {
         panic!("one authority has no list")
     };
-    assert!(why.contains("CN=others"), "{why}");
+    assert!(why.contains("no list of CN=others"), "{why}");
 
     // A list that somebody else signed in the authority's name.
-    let namesake = Authority::new("clients");
-    let certificates = Certificates::new(
-        vec![ours.certificate()],
-        vec![namesake.revokes(&[], NOW + 60)],
-        ClientAuth::Optional,
-        CertificateName::Cn,
-    )
-    .unwrap();
-    assert!(judge(&certificates, &[ours.signs(&client("alice"))]).is_err());
+    let namesakes = vec![Authority::new("clients").revokes(&[], NOW + 60)];
+    let CertificatesProblem::Revocations(why) = misconfigured(vec![ours.certificate()], namesakes) else {
+        panic!("nobody would be taken")
+    };
+    assert!(why.contains("CN=clients is not signed with the key"), "{why}");
 }
 
 #[test]
-fn of_two_lists_of_one_authority_the_first_alone_would_count_so_there_is_one() {
-    let ours = Authority::new("clients");
-    let made = |authorities: Vec<CertificateDer<'static>>, lists| {
-        Certificates::new(authorities, lists, ClientAuth::Optional, CertificateName::Cn)
+fn a_list_that_was_changed_after_it_was_signed_is_not_taken() {
+    let authority = Authority::new("clients");
+    let list = authority.revokes(&[0x1234_5678], NOW + 60);
+    let serial = [0x12, 0x34, 0x56, 0x78];
+    let at = list.windows(4).position(|bytes| bytes == serial).unwrap();
+    let mut changed = list.to_vec();
+    changed[at] ^= 1;
+    let problem = misconfigured(vec![authority.certificate()], vec![changed.into()]);
+    assert!(matches!(problem, CertificatesProblem::Revocations(why) if why.contains("not signed")));
+}
+
+#[test]
+fn an_authority_has_one_list() {
+    let root = Authority::new("root");
+    let below = root.below("team");
+    let in_force = NOW + 60;
+    // The new list was put behind the old one, of which the verifier would look at the first alone.
+    for (lists, name) in [
+        (
+            vec![root.revokes(&[], in_force), root.revokes(&[7], in_force)],
+            "root",
+        ),
+        (
+            vec![
+                root.revokes(&[], in_force),
+                below.revokes(&[], in_force),
+                below.revokes(&[7], in_force),
+            ],
+            "team",
+        ),
+    ] {
+        let CertificatesProblem::Revocations(why) = misconfigured(vec![root.certificate()], lists) else {
+            panic!("it is the lists")
+        };
+        assert!(why.contains(&format!("two lists of CN={name}")), "{why}");
+    }
+}
+
+#[test]
+fn with_lists_a_name_is_of_one_authority() {
+    let (old, new) = (Authority::new("clients"), Authority::new("clients"));
+    let both = vec![old.certificate(), new.certificate()];
+    let problem = misconfigured(both.clone(), vec![old.revokes(&[], NOW + 60)]);
+    let CertificatesProblem::Namesakes(why) = problem else {
+        panic!("it is the authorities")
     };
-    let both = vec![ours.revokes(&[], NOW + 60), ours.revokes(&[7], NOW + 60)];
-    let Err(CertificatesProblem::Revocations(why)) = made(vec![ours.certificate()], both) else {
-        panic!("what the second revokes would be good")
+    assert!(why.contains("CN=clients"), "{why}");
+    // Without lists there is nothing to take for another's, nor where both have one key.
+    let taken = |authorities, lists| {
+        Certificates::new(authorities, lists, ClientAuth::Optional, CertificateName::Cn).unwrap()
     };
-    assert!(why.contains("two lists of CN=clients"), "{why}");
-    let renewed = Authority::new("clients");
-    let namesakes = vec![ours.certificate(), renewed.certificate()];
-    let Err(CertificatesProblem::Authority(why)) = made(namesakes.clone(), vec![ours.revokes(&[], NOW + 60)])
-    else {
-        panic!("one of the two would be locked out")
-    };
-    assert!(why.contains("two authorities are named CN=clients"), "{why}");
-    assert!(
-        made(namesakes, Vec::new()).is_ok(),
-        "without lists a renewed authority goes beside the old one"
+    let certificates = taken(both, Vec::new());
+    for authority in [&old, &new] {
+        let chain = [authority.signs(&client("alice"))];
+        assert_eq!(judge(&certificates, &chain), Ok("alice".into()));
+    }
+    let certificates = taken(
+        vec![old.certificate(), old.renewed("clients")],
+        vec![old.revokes(&[], NOW + 60)],
     );
+    let chain = [old.signs(&client("alice"))];
+    assert_eq!(judge(&certificates, &chain), Ok("alice".into()));
 }
 
 #[test]

@@ -59,6 +59,14 @@ pub(super) fn of_listener(
             context.wrong("listen.client_ca_file", ca_file, &wrong);
             None
         }
+        Err(CertificatesProblem::Namesakes(what)) => {
+            let wrong = Wrong::new(
+                what,
+                "keep the one whose list is in client_crl_file, and give the other a listener of its own",
+            );
+            context.wrong("listen.client_ca_file", ca_file, &wrong);
+            None
+        }
         Err(CertificatesProblem::Revocations(what)) => {
             let wrong = Wrong::new(
                 what,
