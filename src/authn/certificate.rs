@@ -28,7 +28,6 @@ pub use names::{CertificateName, Leaf};
 pub struct Certificates {
     verifier: Arc<dyn ClientCertVerifier>,
     subject: CertificateName,
-    auth: ClientAuth,
 }
 
 /// Whether TLS insists on a certificate.
@@ -36,7 +35,7 @@ pub struct Certificates {
 pub enum ClientAuth {
     /// Who has none may log in otherwise.
     Optional,
-    /// Without a good one there is no connection.
+    /// Without a good one there is no connection, and no request is served.
     Required,
 }
 
@@ -62,15 +61,6 @@ pub enum CertificatesProblem {
     Revocations(String),
     /// With lists, two of the authorities cannot be told apart.
     Namesakes(String),
-}
-
-/// What a good certificate proves.
-#[derive(Debug)]
-pub struct CertificateProof {
-    /// Whom it names.
-    pub subject: Subject,
-    /// The first moment at which it is over, since 1970.
-    pub expires: Duration,
 }
 
 impl Certificates {
@@ -103,7 +93,6 @@ impl Certificates {
             .map_err(|error| CertificatesProblem::Revocations(error.to_string()))?;
         Ok(Self {
             verifier: Arc::new(ShortChains(verifier)),
-            auth,
             subject,
         })
     }
@@ -113,42 +102,30 @@ impl Certificates {
         Arc::clone(&self.verifier)
     }
 
-    /// Whether nobody is answered without a good certificate.
-    pub const fn are_required(&self) -> bool {
-        matches!(self.auth, ClientAuth::Required)
-    }
-
     /// Which name counts.
     pub const fn subject(&self) -> CertificateName {
         self.subject
     }
 
-    /// Judges what a client presented, its own certificate first, at `now_wall` since 1970. The error is for the log; the
-    /// client is not told.
-    pub fn verify(
-        &self,
-        chain: &[CertificateDer<'_>],
-        now_wall: Duration,
-    ) -> Result<CertificateProof, String> {
-        let leaf = Leaf::read(self.vouch_for(chain, now_wall)?)?;
-        let name = leaf.only(self.subject)?;
-        Ok(CertificateProof {
-            subject: Subject::proven(Source::Certificate, name, []),
-            expires: leaf.expires,
-        })
+    /// Whether no request is served without a good certificate.
+    pub fn are_required(&self) -> bool {
+        self.verifier.client_auth_mandatory()
     }
 
-    /// The client's own certificate, if an authority vouches for it: what the handshake asks, and no name yet.
-    pub fn vouch_for<'a>(
-        &self,
-        chain: &'a [CertificateDer<'_>],
-        now_wall: Duration,
-    ) -> Result<&'a [u8], String> {
+    /// What the client's own certificate says, the first of what it presented, if an authority vouches for it at `now_wall`
+    /// since 1970. The error is for the log; the client is not told.
+    pub fn vouch_for(&self, chain: &[CertificateDer<'_>], now_wall: Duration) -> Result<Leaf, String> {
         let (own, issuers) = chain.split_first().ok_or("there is no certificate")?;
         self.verifier
             .verify_client_cert(own, issuers, UnixTime::since_unix_epoch(now_wall))
             .map_err(|error| in_words(&error))?;
-        Ok(own)
+        Leaf::read(own)
+    }
+
+    /// Whom a certificate names that was vouched for.
+    pub fn subject_in(&self, leaf: &Leaf) -> Result<Subject, String> {
+        let name = leaf.only(self.subject)?;
+        Ok(Subject::proven(Source::Certificate, name, []))
     }
 }
 

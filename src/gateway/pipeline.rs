@@ -197,17 +197,21 @@ impl Gateway {
         let logins = &self.0.shared.logins;
         let listener = policy.listeners.get(peer.listener);
         let certificates = listener.and_then(|listener| listener.client_certificates.as_deref());
-        if let Some(required) = certificates.filter(|certificates| certificates.are_required()) {
-            let presented = head.extensions.get::<Arc<PresentedCertificate>>();
-            if !presented.is_some_and(|presented| logins.is_vouched_for(&login, required, presented)) {
-                return Err(Denial::InvalidCredentials);
-            }
+        let presented = presented_certificate(head);
+        // Whoever writes an `Authorization` header means that one: a header that is wrong must not end in being somebody
+        // else.
+        if let Some(presented) = presented
+            && !head.headers.contains_key(AUTHORIZATION)
+        {
+            return logins.by_certificate(&login, certificates, presented);
+        }
+        if let Some(certificates) = certificates
+            && certificates.are_required()
+        {
+            logins.demand_certificate(&login, certificates, presented)?;
         }
         if let Some(principal) = logins.cached(&login, &head.headers) {
             return Ok(principal);
-        }
-        if let Some(certificate) = only_certificate(head) {
-            return logins.by_certificate(&login, certificates, certificate);
         }
         // Boxed as all that is rare: its future would be carried along by every request.
         Box::pin(logins.authenticate(&login, &head.headers, peer.address.ip())).await
@@ -304,12 +308,8 @@ impl Gateway {
     }
 }
 
-/// The certificate of the request's connection, if it is the credential. Whoever writes an `Authorization` header means
-/// that one: a header that is wrong must not end in being somebody else.
-fn only_certificate(head: &Parts) -> Option<&PresentedCertificate> {
-    if head.headers.contains_key(AUTHORIZATION) {
-        return None;
-    }
+/// What the client presented when it opened the request's connection.
+fn presented_certificate(head: &Parts) -> Option<&PresentedCertificate> {
     head.extensions
         .get::<Arc<PresentedCertificate>>()
         .map(AsRef::as_ref)

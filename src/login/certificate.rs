@@ -2,7 +2,7 @@
 //!
 //! What a certificate proved is remembered on its connection: the next request costs a look at two clocks. It is asked
 //! again under every new policy, so that an authority that was removed or a list that was extended counts at once, and
-//! like every other proof after some minutes.
+//! like every other proof after some minutes. Where certificates are required, so are requests with another login.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,6 @@ use rustls::pki_types::CertificateDer;
 use super::cache::ENTRY_LIFE;
 use super::{LoginPolicy, Logins};
 use crate::authn::Certificates;
-use crate::authn::certificate::Leaf;
 use crate::denial::Denial;
 use crate::identity::Principal;
 
@@ -25,13 +24,15 @@ pub struct PresentedCertificate {
 }
 
 /// Holds under one policy, for a while.
+#[derive(Clone)]
 struct Found {
     generation: u64,
     /// On the monotonic clock.
     ends: Duration,
     /// When the certificate itself is over, on the wall clock.
     expires: Duration,
-    is_vouched_for: bool,
+    /// Whether an authority vouches for it, whomever it names.
+    is_good: bool,
     outcome: Result<Arc<Principal>, Denial>,
 }
 
@@ -64,29 +65,41 @@ impl Logins {
         certificates: Option<&Certificates>,
         presented: &PresentedCertificate,
     ) -> Result<Arc<Principal>, Denial> {
-        self.look(policy, certificates, presented, |found| found.outcome.clone())
+        let (found, is_new) = self.judge(policy, certificates, presented);
+        let counter = if is_new { &self.misses } else { &self.hits };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found.outcome
     }
 
-    /// Whether an authority vouches for the connection's certificate now, whomever it names. A handshake may be long ago,
-    /// under another policy, or that of a session which this connection only goes on from.
-    pub fn is_vouched_for(
+    /// Refuses a request with another login where certificates are required and its connection has no good one now: it was
+    /// opened before they were, goes on with an older session of TLS, or its certificate has ended or was taken back. Whom
+    /// it names is no matter.
+    pub fn demand_certificate(
         &self,
         policy: &LoginPolicy<'_>,
         certificates: &Certificates,
-        presented: &PresentedCertificate,
-    ) -> bool {
-        self.look(policy, Some(certificates), presented, |found| {
-            found.is_vouched_for
-        })
+        presented: Option<&PresentedCertificate>,
+    ) -> Result<(), Denial> {
+        let Some(presented) = presented else {
+            let reason = "the connection was opened without one, and this listener requires it now";
+            tracing::debug!(scheme = "certificate", reason, "certificate refused");
+            return Err(Denial::InvalidCredentials);
+        };
+        let (found, _) = self.judge(policy, Some(certificates), presented);
+        if found.is_good {
+            Ok(())
+        } else {
+            Err(Denial::InvalidCredentials)
+        }
     }
 
-    fn look<T>(
+    /// What is known of a certificate, and whether that is new.
+    fn judge(
         &self,
         policy: &LoginPolicy<'_>,
         certificates: Option<&Certificates>,
         presented: &PresentedCertificate,
-        at: impl Fn(&Found) -> T,
-    ) -> T {
+    ) -> (Found, bool) {
         let (now, wall) = (self.clock.monotonic(), self.clock.wall());
         let mut found = presented.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = &*found
@@ -94,57 +107,35 @@ impl Logins {
             && now < found.ends
             && wall < found.expires
         {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return at(found);
+            return (found.clone(), false);
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        let judged = judge(policy, certificates, presented, wall);
-        let judged = Found {
-            ends: now.saturating_add(ENTRY_LIFE),
-            ..judged
-        };
-        let told = at(&judged);
-        *found = Some(judged);
-        told
-    }
-}
-
-fn judge(
-    policy: &LoginPolicy<'_>,
-    certificates: Option<&Certificates>,
-    presented: &PresentedCertificate,
-    wall: Duration,
-) -> Found {
-    let is_vouched_for =
-        certificates.is_some_and(|certificates| certificates.vouch_for(&presented.chain, wall).is_ok());
-    let proof = certificates
-        .ok_or_else(|| "this listener takes none any more".to_owned())
-        .and_then(|certificates| certificates.verify(&presented.chain, wall));
-    let (outcome, expires) = match proof {
-        Ok(proof) => {
-            let principal = policy.identities.resolve(&Arc::new(proof.subject));
-            (principal.map(Arc::new), proof.expires)
-        }
-        Err(reason) => {
-            tracing::debug!(scheme = "certificate", reason, "certificate refused");
-            let expires = presented.chain.first().and_then(|own| Leaf::read(own).ok());
-            (
-                Err(Denial::InvalidCredentials),
-                expires.map_or(Duration::MAX, |leaf| {
-                    if is_vouched_for {
-                        leaf.expires
-                    } else {
-                        Duration::MAX
+        let vouched_for = certificates
+            .ok_or_else(|| "this listener takes none any more".to_owned())
+            .and_then(|certificates| Ok((certificates, certificates.vouch_for(&presented.chain, wall)?)));
+        let (is_good, expires, outcome) = match vouched_for {
+            Ok((certificates, leaf)) => {
+                let outcome = match certificates.subject_in(&leaf) {
+                    Ok(subject) => policy.identities.resolve(&Arc::new(subject)).map(Arc::new),
+                    Err(reason) => {
+                        tracing::debug!(scheme = "certificate", reason, "certificate names nobody");
+                        Err(Denial::InvalidCredentials)
                     }
-                }),
-            )
-        }
-    };
-    Found {
-        generation: policy.generation,
-        ends: Duration::ZERO,
-        expires,
-        is_vouched_for,
-        outcome,
+                };
+                (true, leaf.expires, outcome)
+            }
+            Err(reason) => {
+                tracing::debug!(scheme = "certificate", reason, "certificate refused");
+                (false, Duration::MAX, Err(Denial::InvalidCredentials))
+            }
+        };
+        let judged = Found {
+            generation: policy.generation,
+            ends: now.saturating_add(ENTRY_LIFE),
+            expires,
+            is_good,
+            outcome,
+        };
+        *found = Some(judged.clone());
+        (judged, true)
     }
 }

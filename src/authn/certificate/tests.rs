@@ -23,9 +23,9 @@ fn trusting(authority: &Authority, subject: CertificateName) -> Certificates {
 
 /// The name that is proven now, or why none is.
 fn judge(certificates: &Certificates, chain: &[CertificateDer<'_>]) -> Result<String, String> {
-    let proof = certificates.verify(chain, now())?;
-    assert_eq!(*proof.subject.source(), Source::Certificate);
-    Ok(proof.subject.name().to_owned())
+    let subject = certificates.subject_in(&certificates.vouch_for(chain, now())?)?;
+    assert_eq!(*subject.source(), Source::Certificate);
+    Ok(subject.name().to_owned())
 }
 
 /// The same for one certificate of an authority that is trusted.
@@ -121,10 +121,10 @@ fn it_holds_from_its_first_second_to_its_last() {
         (NOW + 3600, true),
         (NOW + 3601, false),
     ] {
-        let proof = certificates.verify(&chain, Duration::from_secs(second));
-        assert_eq!(proof.is_ok(), holds, "{second}");
-        if let Ok(proof) = proof {
-            assert_eq!(proof.expires, Duration::from_secs(NOW + 3601));
+        let leaf = certificates.vouch_for(&chain, Duration::from_secs(second));
+        assert_eq!(leaf.is_ok(), holds, "{second}");
+        if let Ok(leaf) = leaf {
+            assert_eq!(leaf.expires, Duration::from_secs(NOW + 3601));
         }
     }
 }

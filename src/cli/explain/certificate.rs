@@ -47,23 +47,26 @@ pub(super) fn subject(policy: &Policy, file: &Path, story: &mut String) -> Resul
             );
             continue;
         };
-        if let Err(why) = certificates.vouch_for(&chain, now) {
-            step(
-                story,
-                "judged",
-                format_args!("at {at}: {why}; the handshake of a new connection fails"),
-            );
-            continue;
-        }
+        let leaf = match certificates.vouch_for(&chain, now) {
+            Ok(leaf) => leaf,
+            Err(why) => {
+                step(
+                    story,
+                    "judged",
+                    format_args!("at {at}: {why}; the handshake of a new connection fails"),
+                );
+                continue;
+            }
+        };
         let word = certificates.subject().word();
-        match certificates.verify(&chain, now) {
-            Ok(proof) => {
+        match certificates.subject_in(&leaf) {
+            Ok(subject) => {
                 step(
                     story,
                     "judged",
                     format_args!("at {at}: good; its {word} is the subject"),
                 );
-                return Ok(proof.subject);
+                return Ok(subject);
             }
             Err(why) => step(
                 story,

@@ -120,3 +120,40 @@ fn the_rules_of_the_policy_make_the_livy_user() {
         Err(Denial::UnmappedIdentity { subject }) if subject == "certificate:alice"
     ));
 }
+
+#[test]
+fn demanding_a_certificate_and_logging_in_with_it_verify_it_once() {
+    let (clock, logins) = logins_now();
+    let authority = Authority::new("clients");
+    let (certificates, presented) = (taken(&authority, &[]), alices(&authority));
+    let demand = |generation_number, certificates: &Certificates| {
+        let compiled = generation(generation_number);
+        logins.demand_certificate(&compiled.policy(), certificates, Some(&presented))
+    };
+    assert_eq!(demand(1, &certificates), Ok(()));
+    assert_eq!(
+        by(&logins, &generation(1), &certificates, &presented),
+        user("alice")
+    );
+    // What was demanded is no login of its own.
+    assert_eq!((logins.stats().hits, logins.stats().misses), (1, 0));
+    assert_eq!(
+        demand(2, &taken(&authority, &[7])),
+        Err(Denial::InvalidCredentials)
+    );
+    assert_eq!(demand(3, &certificates), Ok(()));
+    clock.advance(Duration::from_secs(3601));
+    assert_eq!(demand(3, &certificates), Err(Denial::InvalidCredentials));
+    let none = logins.demand_certificate(&generation(3).policy(), &certificates, None);
+    assert_eq!(none, Err(Denial::InvalidCredentials));
+}
+
+#[test]
+fn a_certificate_that_no_rule_maps_is_good_all_the_same() {
+    let (_clock, logins) = logins_now();
+    let authority = Authority::new("clients");
+    let (certificates, presented) = (taken(&authority, &[]), alices(&authority));
+    let unmapped = Compiled::new(1, "", &[], &[("bob", "bob")]);
+    let demanded = logins.demand_certificate(&unmapped.policy(), &certificates, Some(&presented));
+    assert_eq!(demanded, Ok(()));
+}
