@@ -26,6 +26,7 @@ pub use names::{CertificateName, Leaf};
 /// Whose certificates are good at a listener, and which of their names counts.
 #[derive(Clone)]
 pub struct Certificates {
+    authorities: Vec<CertificateDer<'static>>,
     verifier: Arc<dyn ClientCertVerifier>,
     subject: CertificateName,
 }
@@ -75,9 +76,9 @@ impl Certificates {
     ) -> Result<Self, CertificatesProblem> {
         authorities::check(&authorities, &revocations)?;
         let mut roots = RootCertStore::empty();
-        for authority in authorities {
+        for authority in &authorities {
             roots
-                .add(authority)
+                .add(authority.clone())
                 .map_err(|error| CertificatesProblem::Authority(error.to_string()))?;
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -91,8 +92,10 @@ impl Certificates {
         let verifier = builder
             .build()
             .map_err(|error| CertificatesProblem::Revocations(error.to_string()))?;
+        let verifier = Arc::new(ShortChains(verifier));
         Ok(Self {
-            verifier: Arc::new(ShortChains(verifier)),
+            authorities,
+            verifier,
             subject,
         })
     }
@@ -105,6 +108,17 @@ impl Certificates {
     /// Which name counts.
     pub const fn subject(&self) -> CertificateName {
         self.subject
+    }
+
+    /// Whether the same authorities vouch here as there, in whatever order.
+    pub fn have_the_authorities_of(&self, other: &Self) -> bool {
+        let all_in = |these: &Self, those: &Self| {
+            these
+                .authorities
+                .iter()
+                .all(|authority| those.authorities.contains(authority))
+        };
+        all_in(self, other) && all_in(other, self)
     }
 
     /// Whether no request is served without a good certificate.

@@ -119,7 +119,6 @@ pub(super) fn compile(
     let quotas = holding::quotas(quota, &context);
     let requests = requests::requests(requests, &context);
     let log = self::log(log, &context);
-    warn_of_several_authorities(raw, &context);
     let (read, readable) = context.files.into_parts();
     let (files, contents): (Vec<_>, Vec<_>) = read.into_iter().unzip();
     let mut insecure = context.insecure.into_inner();
@@ -143,23 +142,6 @@ pub(super) fn compile(
         contents,
         jwks_tls: jwks_tls?,
     })
-}
-
-/// The subjects of all authorities are one namespace: a rule for a certificate's name is for whoever gets one of any.
-fn warn_of_several_authorities(raw: &RawConfig, context: &Context<'_>) {
-    let mut files = raw
-        .listen
-        .iter()
-        .filter_map(|listen| listen.clients.ca_file.as_ref());
-    if let Some(first) = files.next()
-        && files.any(|other| other.value != first.value)
-    {
-        context.warnings.borrow_mut().push(
-            "listeners have different client_ca_file: their authorities' names are one namespace, so a rule for \
-             certificate:NAME is for that name of any of them"
-                .to_owned(),
-        );
-    }
 }
 
 fn log(raw: &RawLog, context: &Context<'_>) -> Log {
@@ -201,7 +183,9 @@ fn listeners(
         .iter()
         .map(|listen| listener(listen, allow_plain_http, subject, context))
         .collect();
-    compiled.into_iter().collect()
+    let compiled: Vec<_> = compiled.into_iter().collect::<Option<_>>()?;
+    certificates::warn_of_one_namespace(&compiled, context);
+    Some(compiled)
 }
 
 fn listener(

@@ -88,6 +88,46 @@ fn authorities_may_be_read_by_everybody_and_written_by_nobody_else() {
 }
 
 #[test]
+fn different_authorities_at_two_listeners_are_a_warning_since_their_names_are_one_namespace() {
+    let stage = Stage::new();
+    let read = |name: &str| fs::read_to_string(stage.path(name)).unwrap();
+    let (clients, others) = (read("clients-ca.pem"), read("others-ca.pem"));
+    stage.put("both-ca.pem", &format!("{clients}{others}"), 0o644);
+    stage.put("both-turned-ca.pem", &format!("{others}{clients}"), 0o644);
+    let warnings = |files: &[&str]| {
+        let listen = |(place, file): (usize, &&str)| {
+            format!(
+                "[[listen]]\naddress = \"127.0.0.1:{}\"\nclient_ca_file = \"{file}\"\n\
+                 tls = {{ certificate_file = \"tls.crt\", key_file = \"tls.key\" }}\n",
+                8441 + place
+            )
+        };
+        let listeners: String = files.iter().enumerate().map(listen).collect();
+        stage
+            .load(&format!("{listeners}[livy]\nurl = \"http://127.0.0.1:8998\"\n"))
+            .warnings
+    };
+    for same in [
+        &["clients-ca.pem"][..],
+        &["clients-ca.pem", "clients-ca.pem"],
+        &["both-ca.pem", "both-turned-ca.pem"],
+    ] {
+        assert_eq!(warnings(same), [""; 0], "{same:?}");
+    }
+    for different in [
+        &["clients-ca.pem", "others-ca.pem"][..],
+        &["clients-ca.pem", "both-ca.pem"],
+        &["both-ca.pem", "clients-ca.pem"],
+    ] {
+        let said = warnings(different);
+        assert!(
+            matches!(said.as_slice(), [said] if said.starts_with("127.0.0.1:8441 and 127.0.0.1:8442 ") && said.contains("one namespace")),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn show_says_which_name_counts_where_certificates_are_asked_for() {
     let stage = Stage::new();
     let shown = stage.effective(ONLY);

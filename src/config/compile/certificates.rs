@@ -12,6 +12,7 @@ use crate::config::files::Secrecy;
 use crate::config::raw::{RawCertificate, RawClients, RawConfig, RawListen};
 use crate::config::reader::{Written, Wrong};
 use crate::config::tls;
+use crate::policy::Listener;
 
 /// Those that a listener takes; nothing inside if it asks for none, nothing at all if a problem was recorded.
 pub(super) fn of_listener(
@@ -101,6 +102,22 @@ fn revocations(
     tls::revocation_lists(&pem)
         .inspect_err(|wrong| context.wrong("listen.client_crl_file", path, wrong))
         .ok()
+}
+
+/// Rules name a certificate's subject and not the listener at which it came in.
+pub(super) fn warn_of_one_namespace(listeners: &[Listener], context: &Context<'_>) {
+    let mut asking = listeners
+        .iter()
+        .filter_map(|listener| Some((listener.address, listener.client_certificates.as_ref()?)));
+    let Some((first, certificates)) = asking.next() else {
+        return;
+    };
+    if let Some((other, _)) = asking.find(|(_, other)| !other.have_the_authorities_of(certificates)) {
+        context.warnings.borrow_mut().push(format!(
+            "{first} and {other} have different authorities in client_ca_file, whose certificates are one namespace: \
+             certificate:NAME is whoever has that name at either"
+        ));
+    }
 }
 
 /// What certificates mean beside the other logins: a listener at which nobody can log in is a mistake.
