@@ -47,7 +47,7 @@ pub fn serve(config: &Path) -> anyhow::Result<()> {
     let log = &policy.log;
     logging::start(log.format, log.level, Arc::clone(&clock)).context("the log could not be started")?;
     metrics::install().context("the metrics could not be started")?;
-    for notice in policy.insecure.iter().chain(&policy.warnings) {
+    for notice in policy.notices(clock.wall()) {
         warn!(target: logging::NOTICE, "{notice}");
     }
     let workers = thread::available_parallelism().map_or(1, usize::from);

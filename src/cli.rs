@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::clock::{Clock, SystemClock};
 use crate::config::Report;
 
 mod explain;
@@ -151,7 +152,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(ConfigFile { config }) => crate::app::serve(&config),
         Command::Check(ConfigFile { config }) => {
             let loaded = crate::config::read(&config, 0)?;
-            print(&format!("{} is good\n{}", config.display(), loaded.summary()))
+            let summary = loaded.summary(SystemClock::new().wall());
+            print(&format!("{} is good\n{summary}", config.display()))
         }
         Command::Show(ConfigFile { config }) => print(&crate::config::effective(&config)?),
         Command::Explain(explain) => explain.run(),

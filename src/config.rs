@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeTable;
@@ -48,9 +49,9 @@ impl Loaded {
         show::effective(&self.raw)
     }
 
-    /// What it means, for people: about ten lines.
-    pub fn summary(&self) -> String {
-        show::summary(&self.raw, &self.policy)
+    /// What it means at `now_wall` since 1970, for people: about ten lines.
+    pub fn summary(&self, now_wall: Duration) -> String {
+        show::summary(&self.raw, &self.policy, now_wall)
     }
 
     /// The line of the `[[identity.map]]` rule of this index.

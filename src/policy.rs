@@ -2,7 +2,7 @@
 //!
 //! Only `config` makes one. A request loads the current one once and keeps it to its end; a reload swaps it whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +57,26 @@ pub struct Policy {
     pub contents: Vec<u64>,
     /// How the keys of each issuer are fetched whose keys are, by its name.
     pub jwks_tls: BTreeMap<String, Arc<rustls::ClientConfig>>,
+}
+
+impl Policy {
+    /// Everything that is told when this is put in force at `now_wall` since 1970, as sentences: what is insecure, what is
+    /// rarely meant, and what has ended.
+    pub fn notices(&self, now_wall: Duration) -> Vec<String> {
+        let said = self.insecure.iter().chain(&self.warnings).cloned();
+        said.chain(self.overdue(now_wall)).collect()
+    }
+
+    /// What has ended by then and was good once; each sentence once, though several listeners may have one file.
+    pub fn overdue(&self, now_wall: Duration) -> BTreeSet<String> {
+        let certificates = self
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.client_certificates.as_ref());
+        certificates
+            .flat_map(|certificates| certificates.overdue(now_wall))
+            .collect()
+    }
 }
 
 /// How fast one may ask.

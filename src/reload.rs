@@ -93,8 +93,9 @@ impl Reloader {
     }
 
     fn put_in_force(&mut self, mut new: Policy, logins: &Logins, users: &LiveCounters) -> Reloaded {
-        for insecure in &new.insecure {
-            warn!(target: logging::NOTICE, "{insecure}");
+        let notices = new.notices(self.clock.wall());
+        for notice in &notices {
+            warn!(target: logging::NOTICE, "{notice}");
         }
         metrics::config_loaded(self.clock.wall(), new.insecure.len());
         listener::keep_time_by(&self.clock, &mut new);
@@ -123,7 +124,6 @@ impl Reloader {
             logging::set_level(new.log.level);
         }
         let generation = new.generation;
-        let notices = new.insecure.iter().chain(&new.warnings).cloned().collect();
         self.policy.swap(new);
         info!(generation, "the configuration is in force");
         Reloaded::InForce { generation, notices }

@@ -20,13 +20,15 @@ mod authorities;
 mod chains;
 mod names;
 
-use chains::ShortChains;
 pub use names::{CertificateName, Leaf};
+
+use chains::ShortChains;
 
 /// Whose certificates are good at a listener, and which of their names counts.
 #[derive(Clone)]
 pub struct Certificates {
     authorities: Vec<CertificateDer<'static>>,
+    ends: Vec<authorities::End>,
     verifier: Arc<dyn ClientCertVerifier>,
     subject: CertificateName,
 }
@@ -74,7 +76,7 @@ impl Certificates {
         auth: ClientAuth,
         subject: CertificateName,
     ) -> Result<Self, CertificatesProblem> {
-        authorities::check(&authorities, &revocations)?;
+        let ends = authorities::check(&authorities, &revocations)?;
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
             roots
@@ -95,6 +97,7 @@ impl Certificates {
         let verifier = Arc::new(ShortChains(verifier));
         Ok(Self {
             authorities,
+            ends,
             verifier,
             subject,
         })
@@ -108,6 +111,11 @@ impl Certificates {
     /// Which name counts.
     pub const fn subject(&self) -> CertificateName {
         self.subject
+    }
+
+    /// What of the authorities and their lists has ended by `now_wall`, in sentences for the operator.
+    pub fn overdue(&self, now_wall: Duration) -> impl Iterator<Item = String> {
+        self.ends.iter().filter_map(move |end| end.overdue(now_wall))
     }
 
     /// Whether the same authorities vouch here as there, in whatever order.
@@ -152,6 +160,9 @@ impl fmt::Debug for Certificates {
 }
 
 fn in_words(error: &rustls::Error) -> String {
+    if let rustls::Error::General(why) = error {
+        return why.clone();
+    }
     let rustls::Error::InvalidCertificate(error) = error else {
         return error.to_string();
     };

@@ -3,6 +3,7 @@
 //! Secrets are never in here: the raw configuration holds references to them only.
 
 use std::fmt::{Display, Write};
+use std::time::Duration;
 
 use toml::Value;
 
@@ -310,8 +311,8 @@ fn show_requests(page: &mut Page, raw: &RawRequests) {
     }
 }
 
-/// What the configuration means, in about ten lines.
-pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
+/// What the configuration means at `now_wall`, in about ten lines.
+pub(super) fn summary(raw: &RawConfig, policy: &Policy, now_wall: Duration) -> String {
     let mut out = String::new();
     for listen in &raw.listen {
         let scheme = if listen.tls.is_some() { "https" } else { "http" };
@@ -416,7 +417,7 @@ pub(super) fn summary(raw: &RawConfig, policy: &Policy) -> String {
     for sentence in &policy.insecure {
         let _ = writeln!(out, "INSECURE   {sentence}");
     }
-    for sentence in &policy.warnings {
+    for sentence in policy.warnings.iter().chain(&policy.overdue(now_wall)) {
         let _ = writeln!(out, "warning    {sentence}");
     }
     out

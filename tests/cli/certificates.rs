@@ -151,3 +151,25 @@ fn check_tells_whose_certificates_are_taken_where() {
     let line = "certificate: the san_uri of those by clients-ca.pem, without a revocation list; optional at 127.0.0.1:8443";
     says(&said, 0, &[line]);
 }
+
+#[test]
+fn check_warns_of_an_authority_that_is_over_and_vouches_all_the_same() {
+    let (desk, _) = desk();
+    let mut over = named("old");
+    over.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    over.not_after = OffsetDateTime::from_unix_timestamp(1_000_000_000).unwrap();
+    let over = Authority::self_signed(over, KeyPair::generate().unwrap()).unwrap();
+    let good = fs::read_to_string(desk.path("clients-ca.pem")).unwrap();
+    desk.put("clients-ca.pem", &(good + &over.pem()));
+    let said = desk.run(&["check", "--config", "gateway.toml"], "");
+    let line = "warning    the certificate of CN=old in client_ca_file ended at 2001-09-09T01:46:41.000Z: it vouches";
+    says(&said, 0, &[line]);
+    assert!(!said.out.contains("CN=clients in client_ca_file"), "{}", said.out);
+    let mut alice = with_uris(&["spiffe://example.org/alice"]);
+    alice.not_after = OffsetDateTime::from_unix_timestamp(4_000_000_000).unwrap();
+    says(
+        &explain(&desk, &over, &alice),
+        0,
+        &["certificate:spiffe://example.org/alice"],
+    );
+}

@@ -3,6 +3,8 @@
 //! The verifier looks for an authority's list by name and takes the first: what could make it take another than was meant,
 //! or refuse everybody at the next handshake, is told here instead.
 
+use std::time::Duration;
+
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::certificate::X509Certificate;
@@ -11,15 +13,37 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Version;
 
 use super::CertificatesProblem;
-use super::names::in_words;
+use super::names::{first_moment_after, in_words};
+use crate::clock::rfc3339;
 
+/// When something ends that was good when it was made.
+#[derive(Clone)]
+pub(super) struct End {
+    /// The first moment, since 1970.
+    at: Duration,
+    /// For people.
+    of_what: String,
+    then: &'static str,
+}
+
+impl End {
+    /// What there is to say about it at `now_wall`.
+    pub(super) fn overdue(&self, now_wall: Duration) -> Option<String> {
+        let Self { at, of_what, then } = self;
+        (now_wall >= *at).then(|| format!("{of_what} ended at {}: {then}", rfc3339(*at)))
+    }
+}
+
+/// Says also when each of them ends.
+///
 /// Whoever holds the key of a certificate in this list can make certificates in anybody's name, so a client's own must not
 /// get in among them. An authority without a list would lock all its clients out.
 pub(super) fn check(
     authorities: &[CertificateDer<'_>],
     revocations: &[CertificateRevocationListDer<'_>],
-) -> Result<(), CertificatesProblem> {
+) -> Result<Vec<End>, CertificatesProblem> {
     let lists = revocation_lists(revocations)?;
+    let mut ends: Vec<End> = lists.iter().filter_map(end_of_list).collect();
     let mut earlier: Vec<X509Certificate<'_>> = Vec::with_capacity(authorities.len());
     for authority in authorities {
         let (_, authority) = X509Certificate::from_der(authority)
@@ -33,9 +57,28 @@ pub(super) fn check(
         if !lists.is_empty() {
             check_list(&authority, &earlier, &lists)?;
         }
+        ends.push(End {
+            at: first_moment_after(authority.validity().not_after),
+            of_what: format!(
+                "the certificate of {} in client_ca_file",
+                in_words(authority.subject())
+            ),
+            then: "it vouches for clients all the same; take it out of the file if it should not",
+        });
         earlier.push(authority);
     }
-    Ok(())
+    Ok(ends)
+}
+
+fn end_of_list(list: &CertificateRevocationList<'_>) -> Option<End> {
+    Some(End {
+        at: first_moment_after(list.next_update()?),
+        of_what: format!(
+            "the revocation list of {} in client_crl_file",
+            in_words(list.issuer())
+        ),
+        then: "none of that authority's certificates is taken; put its newest list into the file",
+    })
 }
 
 fn revocation_lists<'a>(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::denial::quotable;
@@ -70,12 +71,10 @@ impl Leaf {
         if let Some(alternative) = alternative {
             names.extend(alternative_names(alternative.value).ok_or(unreadable)?);
         }
-        let last_second = certificate.validity().not_after.timestamp();
         Ok(Self {
             subject: in_words(certificate.subject()),
             issuer: in_words(certificate.issuer()),
-            // It holds during that second too (RFC 5280 §4.1.2.5).
-            expires: Duration::from_secs(u64::try_from(last_second).unwrap_or(0).saturating_add(1)),
+            expires: first_moment_after(certificate.validity().not_after),
             names,
         })
     }
@@ -144,6 +143,15 @@ fn alternative_names(extension: &[u8]) -> Option<Vec<(CertificateName, Option<St
 /// Whether a value has this tag and in this form: one byte, and no value of parts.
 fn is_plain(value: &Any<'_>, tag: u8) -> bool {
     value.header.raw_tag() == Some(&[tag])
+}
+
+/// What ends with a second holds during it too (RFC 5280 §4.1.2.5).
+pub(super) fn first_moment_after(last_second: ASN1Time) -> Duration {
+    Duration::from_secs(
+        u64::try_from(last_second.timestamp())
+            .unwrap_or(0)
+            .saturating_add(1),
+    )
 }
 
 pub(super) fn in_words(name: &X509Name<'_>) -> String {

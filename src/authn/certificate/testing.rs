@@ -35,9 +35,11 @@ impl Authority {
         self.0.der().clone()
     }
 
-    /// Another certificate of its key, which has this name.
-    pub(crate) fn renewed(&self, name: &str) -> CertificateDer<'static> {
-        authority(name).self_signed(self.0.key()).unwrap().der().clone()
+    /// Another certificate of its key, which has this name and ends then.
+    pub(crate) fn renewed_until(&self, name: &str, until: u64) -> CertificateDer<'static> {
+        let mut params = authority(name);
+        params.not_after = at(until);
+        params.self_signed(self.0.key()).unwrap().der().clone()
     }
 
     /// A certificate as described.

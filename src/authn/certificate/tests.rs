@@ -111,6 +111,35 @@ fn an_authority_below_a_trusted_one_vouches_if_the_client_sends_it() {
 }
 
 #[test]
+fn a_chain_is_as_long_as_a_path_may_be_and_no_longer() {
+    let root = Authority::new("root");
+    let certificates = trusting(&root, CertificateName::Cn);
+    let mut authorities = vec![root.below("1")];
+    for name in ["2", "3", "4"] {
+        authorities.push(authorities.last().unwrap().below(name));
+    }
+    let own = authorities.last().unwrap().signs(&client("alice"));
+    let mut chain = vec![own];
+    chain.extend(authorities.iter().rev().map(Authority::certificate));
+    assert_eq!(judge(&certificates, &chain), Ok("alice".into()));
+    chain.push(root.certificate());
+    refused(judge(&certificates, &chain), "more certificates were sent");
+
+    // Few, and large: nothing of them is read.
+    let padding = CertificateDer::from(vec![0; 16 * 1024]);
+    let chain = [root.signs(&client("alice")), padding];
+    refused(judge(&certificates, &chain), "more certificates were sent");
+    let mut large = client("alice");
+    large.subject_alt_names = vec![SanType::DnsName(ia5(&"a".repeat(250))); 70];
+    refused(
+        judge(&certificates, &[root.signs(&large)]),
+        "more certificates were sent",
+    );
+    large.subject_alt_names.truncate(50);
+    assert_eq!(judge(&certificates, &[root.signs(&large)]), Ok("alice".into()));
+}
+
+#[test]
 fn it_holds_from_its_first_second_to_its_last() {
     let authority = Authority::new("clients");
     let certificates = trusting(&authority, CertificateName::Cn);
@@ -267,11 +296,42 @@ fn with_lists_a_name_is_of_one_authority() {
         assert_eq!(judge(&certificates, &chain), Ok("alice".into()));
     }
     let certificates = taken(
-        vec![old.certificate(), old.renewed("clients")],
+        vec![old.certificate(), old.renewed_until("clients", NOW + 60)],
         vec![old.revokes(&[], NOW + 60)],
     );
     let chain = [old.signs(&client("alice"))];
     assert_eq!(judge(&certificates, &chain), Ok("alice".into()));
+}
+
+#[test]
+fn what_has_ended_of_the_authorities_and_their_lists_is_told_from_its_end_on() {
+    let authority = Authority::new("clients");
+    let taken = |lists| {
+        let authorities = vec![authority.renewed_until("clients", NOW + 60)];
+        Certificates::new(authorities, lists, ClientAuth::Optional, CertificateName::Cn).unwrap()
+    };
+    let overdue = |certificates: &Certificates, second: u64| {
+        certificates
+            .overdue(Duration::from_secs(second))
+            .collect::<Vec<_>>()
+    };
+    let certificates = taken(vec![authority.revokes(&[], NOW + 30)]);
+    assert_eq!(overdue(&certificates, NOW + 30), [""; 0]);
+    let list = "the revocation list of CN=clients in client_crl_file ended at 2027-01-15T08:00:31.000Z: \
+                none of that authority's certificates is taken; put its newest list into the file";
+    assert_eq!(overdue(&certificates, NOW + 31), [list]);
+    assert_eq!(overdue(&certificates, NOW + 60), [list]);
+    let said = overdue(&certificates, NOW + 61);
+    assert!(
+        said.len() == 2 && said[1].starts_with("the certificate of CN=clients in client_ca_file ended at "),
+        "{said:?}"
+    );
+
+    // What is said is so.
+    let chain = [authority.signs(&client("alice"))];
+    let at = Duration::from_secs(NOW + 61);
+    assert!(certificates.vouch_for(&chain, at).is_err());
+    assert!(taken(Vec::new()).vouch_for(&chain, at).is_ok());
 }
 
 #[test]
