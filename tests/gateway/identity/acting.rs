@@ -353,6 +353,11 @@ async fn what_ran_as_livys_own_user_before_livy_had_to_obey_runs_no_more_code_an
     stage.livy.set_impersonation(true);
     let process = Process::start(&stage.config()).await;
 
+    // Killed in the moment of its answer, the gateway learns the session's number from Livy's list again.
+    eventually("the session is known", async || {
+        ask(&process, get("/livy/sessions/0/state")).await.status == 200
+    })
+    .await;
     let code = post("/livy/sessions/0/statements", r#"{"code":"1"}"#);
     let refused = ask(&process, code).await;
     refused.expect_refusal(409, "runs_as_another");
