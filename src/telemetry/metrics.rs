@@ -526,6 +526,11 @@ fn describe() {
         metrics::describe_gauge!(name, help);
     }
     metrics::describe_histogram!(
+        DIRECTORY_SECONDS,
+        Unit::Seconds,
+        "Time to check a login with the directory."
+    );
+    metrics::describe_histogram!(
         UPSTREAM_SECONDS,
         Unit::Seconds,
         "Time that Livy took to begin its answer."
