@@ -259,7 +259,8 @@ impl Logins {
             flight.land(Ok(proof));
             return Ok(landing);
         }
-        // After boarding too: what was refused meanwhile must not be asked again, nor its old proof be believed.
+        // Asked after boarding, so that what an earlier flight learned counts: what was just refused must not be asked
+        // again, nor its old proof be believed.
         if let Checker::Ldap(ldap) = checker
             && self
                 .refusals

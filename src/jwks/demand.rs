@@ -54,7 +54,8 @@ impl Demand {
         }
     }
 
-    /// The fetch that may bring this kid, and says whether it brought keys: one that is to begin, the one under way, or, if the budget has it, a new one.
+    /// The fetch that may bring this kid: one that is to begin, the one under way, or, if the budget has it, a new one.
+    /// It says whether it brought keys.
     pub(super) fn ask(&self, kid: Option<&str>) -> Option<BoxFuture<'static, bool>> {
         let kid = kid.unwrap_or_default();
         let mut state = self.state();
